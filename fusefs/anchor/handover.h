@@ -15,7 +15,7 @@
 
 enum handover_type {
 	HANDOVER_ATTACH = 1, /* fusefs → anchor */
-	HANDOVER_GRANT,	     /* anchor → fusefs, with HANDOVER_FDS descriptors if error is 0 */
+	HANDOVER_GRANT,      /* anchor → fusefs, with HANDOVER_FDS descriptors if error is 0 */
 	HANDOVER_SERVING,    /* fusefs → anchor: FUSE_INIT is answered */
 };
 

@@ -1,0 +1,173 @@
+#include "fusefs/anchor/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#define PROBE_TIMEOUT_MS 2000
+#define STACK_MAX 64 /* dead mounts on each other; more is a mistake of ours */
+
+/* A line is `ID PARENT MAJOR:MINOR ROOT WHERE OPTIONS [TAG…] - TYPE SOURCE SUPER_OPTIONS` (proc_pid_mountinfo(5)). */
+static void find_type(uint64_t id, char *out, size_t size)
+{
+	_cleanup_fclose_ FILE *file = fopen("/proc/self/mountinfo", "re");
+	_cleanup_free_ char *line = NULL;
+	size_t room = 0;
+
+	out[0] = '\0';
+	while (file && getline(&line, &room, file) > 0) {
+		const char *dash = strstr(line, " - ");
+
+		if (strtoull(line, NULL, 10) != id || !dash)
+			continue;
+		snprintf(out, size, "%.*s", (int)strcspn(dash + 3, " "), dash + 3);
+		return;
+	}
+}
+
+int mount_look(const char *path, struct mount_top *ret)
+{
+	struct mount_top top = {0};
+	struct statx stx;
+
+	/* DONT_SYNC: FUSE answers from what the kernel has. */
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID, &stx) < 0)
+		return -errno;
+	top.id = stx.stx_mnt_id;
+	top.dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	top.is_root = stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+	find_type(top.id, top.type, sizeof(top.type));
+	*ret = top;
+	return 0;
+}
+
+bool mount_is_ours(const struct mount_top *top)
+{
+	return top->is_root && !strcmp(top->type, MOUNT_TYPE);
+}
+
+/* In the grandchild: a process that hangs in stat() must be nobody's to wait for. */
+static void probe_and_exit(const char *path, int result)
+{
+	struct stat st;
+	uint8_t answer = 0;
+
+	if (stat(path, &st) < 0)
+		answer = (uint8_t)errno;
+	_exit(write(result, &answer, 1) == 1 ? 0 : 1);
+}
+
+int mount_probe(const char *path, int64_t timeout_ms)
+{
+	_cleanup_close_ int from = -1, to = -1;
+	uint8_t answer;
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	from = ends[0];
+	to = ends[1];
+
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		pid = fork();
+		if (pid == 0)
+			probe_and_exit(path, to);
+		_exit(pid < 0);
+	}
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	close(TAKE_FD(to));
+
+	struct pollfd poll_fd = {.fd = from, .events = POLLIN};
+	int r = poll(&poll_fd, 1, (int)timeout_ms);
+
+	if (r == 0)
+		return -ETIMEDOUT;
+	if (r < 0)
+		return -errno;
+	return read(from, &answer, 1) == 1 ? -answer : -EIO;
+}
+
+int mount_drop_dead(const char *path)
+{
+	for (int count = 0; count < STACK_MAX; count++) {
+		int r = mount_probe(path, PROBE_TIMEOUT_MS);
+
+		if (r != -ENOTCONN && r != -ECONNABORTED)
+			return count;
+		if (umount2(path, MNT_DETACH) < 0)
+			return -errno;
+	}
+	return -ELOOP;
+}
+
+int mount_bind(int fd, const char *target)
+{
+	struct mount_attr private = {.propagation = MS_PRIVATE};
+	_cleanup_close_ int tree = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (tree < 0)
+		return -errno;
+	/* The clone is a peer of its source. On a shared parent it becomes shared again, in a group of its own. */
+	if (mount_setattr(tree, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0)
+		return -errno;
+	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return -errno;
+	return 0;
+}
+
+int mount_fuse(const char *target, mode_t mode, int *ret_fd, struct mount_top *ret_top, const char **ret_step)
+{
+	_cleanup_close_ int fd = -1;
+	char options[160];
+
+	*ret_step = "open /dev/fuse";
+	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	snprintf(options, sizeof(options), "fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions,allow_other",
+		fd, mode);
+	*ret_step = "mount";
+	if (mount("ebbfs", target, MOUNT_TYPE, MS_NOSUID | MS_NODEV, options) < 0)
+		return -errno;
+	*ret_step = "statx";
+	int r = mount_look(target, ret_top);
+
+	if (r < 0) {
+		umount2(target, MNT_DETACH);
+		return r;
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int mount_detach(const char *path, const struct mount_top *top, int *ret_hold)
+{
+	_cleanup_close_ int hold = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct mount_top now;
+
+	if (hold < 0)
+		return -errno;
+	int r = mount_look(path, &now);
+
+	if (r < 0)
+		return r;
+	if (now.id != top->id || now.dev != top->dev || !now.is_root)
+		return -ESTALE;
+	if (umount2(path, MNT_DETACH) < 0)
+		return -errno;
+	*ret_hold = TAKE_FD(hold);
+	return 0;
+}

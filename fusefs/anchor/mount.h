@@ -1,0 +1,52 @@
+/* Mounting, looking at and taking down what lies over a directory. libc only; one thread.
+ *
+ * Nothing here waits for a filesystem to answer, except mount_probe(), which says for how long. What is unmounted is
+ * always detached (MNT_DETACH), and only after a look that it is what the caller means: under it lies the vendor's
+ * own volume. */
+#ifndef EBBFS_ANCHOR_MOUNT_H
+#define EBBFS_ANCHOR_MOUNT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "uploader/base/cleanup.h"
+
+#define MOUNT_TYPE "fuse.ebbfs"
+
+/* The mount that a path leads into. */
+struct mount_top {
+	uint64_t id;   /* of the mount, as in mountinfo; the kernel gives it to another one after an unmount */
+	uint64_t dev;  /* of its filesystem: both together tell one mount from the next */
+	bool is_root;  /* the path is the mount's root: something is mounted there */
+	char type[32]; /* e.g. "ext4", MOUNT_TYPE; "" when /proc does not tell */
+};
+
+/* Sends no request to a FUSE filesystem: safe on one that hangs or is dead. 0 or -errno. */
+int mount_look(const char *path, struct mount_top *ret) _must_check_;
+
+/* Whether one of our own is mounted right there, alive or dead. */
+bool mount_is_ours(const struct mount_top *top);
+
+/* stat(2) from a process of its own: 0, its -errno (-ENOTCONN: a FUSE mount that nobody serves any more), or
+ * -ETIMEDOUT when it did not answer in time. */
+int mount_probe(const char *path, int64_t timeout_ms) _must_check_;
+
+/* Detaches FUSE mounts on path that nobody serves, however many lie on each other. Returns how many, or -errno. */
+int mount_drop_dead(const char *path) _must_check_;
+
+/* Makes the directory that fd stands for appear at target as well, outside of the peer group of its own mount: what
+ * is mounted on target later does not propagate back over the source. 0 or -errno. */
+int mount_bind(int fd, const char *target) _must_check_;
+
+/* Opens /dev/fuse and mounts it on target. *ret_fd is the caller's. `mode` is the root's st_mode until FUSE_INIT.
+ * 0 or -errno; *ret_step names the call that failed. */
+int mount_fuse(
+	const char *target, mode_t mode, int *ret_fd, struct mount_top *ret_top, const char **ret_step) _must_check_;
+
+/* Detaches the topmost mount of path if it is still `top`. The filesystem is let go only at the caller's close of
+ * *ret_hold (an O_PATH descriptor of its root): letting go may write back, and must not wait for requests that only
+ * the caller can fail. 0, -ESTALE when something else is on top or nothing is, or -errno. */
+int mount_detach(const char *path, const struct mount_top *top, int *ret_hold) _must_check_;
+
+#endif
