@@ -1,0 +1,177 @@
+/* The small steps that the operations share: names into the table and out of it, answers, events. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fusefs/fs/internal.h"
+
+void fs_reply(fuse_req_t req, int error)
+{
+	fuse_reply_err(req, error < 0 ? -error : error);
+}
+
+int fs_enter(struct fs *fs, fuse_ino_t parent, const char *name, const struct stat *st,
+	const struct node_identity *identity, struct fuse_entry_param *ret)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *parent_node = table_node_locked(&fs->table, parent);
+	struct node *node = table_lookup_locked(&fs->table, identity, parent_node, name);
+
+	if (node)
+		*ret = (struct fuse_entry_param){
+			.ino = table_id_locked(&fs->table, node),
+			.generation = 0,
+			.attr = *st,
+			.attr_timeout = FS_CACHE_SECONDS,
+			.entry_timeout = FS_CACHE_SECONDS,
+		};
+	else
+		r = -ENFILE;
+	pthread_mutex_unlock(&fs->table.lock);
+	return r;
+}
+
+void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups)
+{
+	bool pinned = false;
+
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = table_node_locked(&fs->table, id);
+
+	if (node) {
+		pinned = node->flags & NODE_PINNED;
+		pinned = table_forget_locked(&fs->table, node, lookups) && pinned;
+	}
+	pthread_mutex_unlock(&fs->table.lock);
+	if (pinned)
+		pins_drop(&fs->pins, id);
+}
+
+/* One block: the event, then its names. NULL: out of memory; the comparison at the next start finds what was missed. */
+static struct fs_event *event_new(enum fs_event_type type, const char *name, const char *new_name)
+{
+	size_t name_size = strlen(name) + 1, new_size = strlen(new_name) + 1;
+	struct fs_event *event = malloc(sizeof(*event) + name_size + new_size);
+
+	if (!event)
+		return NULL;
+	char *names = (char *)(event + 1);
+
+	memcpy(names, name, name_size);
+	memcpy(names + name_size, new_name, new_size);
+	*event = (struct fs_event){.type = type, .name = names, .new_name = names + name_size};
+	return event;
+}
+
+/* Events of one operation, first to last. */
+struct event_list {
+	struct fs_event *first, **end;
+};
+
+static void list_push(struct event_list *list, struct fs_event *event)
+{
+	if (!event)
+		return;
+	*list->end = event;
+	list->end = &event->next;
+}
+
+static void list_send(struct fs *fs, struct event_list *list)
+{
+	while (list->first) {
+		struct fs_event *event = list->first;
+
+		list->first = event->next;
+		event->next = NULL;
+		fs->options.on_event(event, fs->options.event_arg);
+	}
+}
+
+/* Says of a directory, and before it of those above it, where it lies, if that was not said yet. */
+static void announce_locked(struct fs *fs, struct node *dir, struct event_list *list)
+{
+	struct node *parent = table_parent_locked(&fs->table, dir);
+
+	if ((dir->flags & NODE_ANNOUNCED) || !parent)
+		return;
+	announce_locked(fs, parent, list);
+	struct fs_event *event = event_new(FS_EVENT_DIR, table_name_locked(&fs->table, dir), "");
+
+	if (!event)
+		return;
+	event->is_dir = true;
+	event->ino = dir->ino;
+	event->dir = parent->ino;
+	list_push(list, event);
+	dir->flags |= NODE_ANNOUNCED;
+}
+
+void fs_say_changed(struct fs *fs, fuse_ino_t id)
+{
+	struct event_list list = {.end = &list.first};
+
+	if (!fs->options.on_event)
+		return;
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = table_node_locked(&fs->table, id);
+
+	if (node && (node->flags & NODE_IS_FILE) && node->dev == fs->dev) {
+		struct node *parent = table_parent_locked(&fs->table, node);
+
+		if (parent)
+			announce_locked(fs, parent, &list);
+		struct fs_event *event = event_new(FS_EVENT_CHANGED, table_name_locked(&fs->table, node), "");
+
+		if (event) {
+			event->is_file = true;
+			event->ino = node->ino;
+			event->dir = parent ? parent->ino : 0;
+		}
+		list_push(&list, event);
+	}
+	pthread_mutex_unlock(&fs->table.lock);
+	list_send(fs, &list);
+}
+
+static uint64_t announced_ino_locked(struct fs *fs, fuse_ino_t id, struct event_list *list)
+{
+	struct node *node = table_node_locked(&fs->table, id);
+
+	if (!node)
+		return 0;
+	announce_locked(fs, node, list);
+	return node->ino;
+}
+
+void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name, const struct stat *st,
+	fuse_ino_t new_parent, const char *new_name, uint64_t new_ino)
+{
+	struct event_list list = {.end = &list.first};
+
+	if (!fs->options.on_event || (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode) && type != FS_EVENT_RENAMED &&
+					     type != FS_EVENT_EXCHANGED))
+		return;
+	pthread_mutex_lock(&fs->table.lock);
+	uint64_t dir = announced_ino_locked(fs, parent, &list);
+	uint64_t new_dir = new_parent ? announced_ino_locked(fs, new_parent, &list) : 0;
+	struct fs_event *event = event_new(type, name, new_name);
+
+	if (event) {
+		event->is_dir = S_ISDIR(st->st_mode);
+		event->is_file = S_ISREG(st->st_mode);
+		event->ino = st->st_ino;
+		event->new_ino = new_ino;
+		event->dir = dir;
+		event->new_dir = new_dir;
+	}
+	list_push(&list, event);
+	pthread_mutex_unlock(&fs->table.lock);
+	list_send(fs, &list);
+}
+
+void fs_say_name(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name, const struct stat *st)
+{
+	fs_say_renamed(fs, type, parent, name, st, 0, "", 0);
+}

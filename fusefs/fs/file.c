@@ -1,0 +1,360 @@
+/* Open files: passthrough where it can be had, a descriptor of ours where not.
+ *
+ * The kernel wants one backing id per inode for as long as any of its descriptors is open, and never passthrough and
+ * ordinary descriptors of one inode side by side (fs/fuse/iomode.c). So the first open of a node decides for those that
+ * come before it is closed by all, under the node's lock. */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "fusefs/fs/caller.h"
+#include "fusefs/fs/internal.h"
+#include "uploader/base/log.h"
+
+static pthread_mutex_t *node_lock(struct fs *fs, fuse_ino_t id)
+{
+	return &fs->node_locks[(uint32_t)id % FS_NODE_LOCKS];
+}
+
+static bool can_write(uint32_t flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
+/* Flags for a descriptor of ours. The kernel does O_DIRECT and O_SYNC by itself, through our reads, writes, fsyncs. */
+static int our_flags(uint32_t flags)
+{
+	return (int)(flags & (O_ACCMODE | O_APPEND | O_DIRECTORY));
+}
+
+/* What is left to do after a node's passthrough was refused: once for the log, and never again for the same reason. */
+static void passthrough_refused(struct fs *fs, fuse_ino_t id, int error)
+{
+	if (!atomic_load(&fs->passthrough_worked)) {
+		if (atomic_exchange(&fs->passthrough, false))
+			log_warning("passthrough is not to be had here (%m): reads and writes go through this process; "
+				    "it needs CAP_SYS_ADMIN, Linux 6.9 and a plain filesystem below");
+		return;
+	}
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = table_node_locked(&fs->table, id);
+
+	if (node)
+		node->flags |= NODE_NO_PASSTHROUGH;
+	pthread_mutex_unlock(&fs->table.lock);
+	(void)error;
+}
+
+/* How the node is open now. Returns its backing id, 0 when it may get one, -1 when it is to do without. */
+static int backing_id_of(struct fs *fs, fuse_ino_t id)
+{
+	int backing_id = -1;
+
+	pthread_mutex_lock(&fs->table.lock);
+	const struct node *node = table_node_locked(&fs->table, id);
+
+	if (node && node->opens > 0)
+		backing_id = node->backing_id ? node->backing_id : -1;
+	else if (node && atomic_load(&fs->passthrough) && !(node->flags & NODE_NO_PASSTHROUGH))
+		backing_id = 0;
+	pthread_mutex_unlock(&fs->table.lock);
+	return backing_id;
+}
+
+/* A handle for the node, with its backing file registered if need be. fd: O_PATH, or -1 to have it resolved here. */
+static int open_handle(fuse_req_t req, fuse_ino_t id, int fd, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	_cleanup_node_fd_ struct node_fd resolved = {.fd = fd};
+	int r = 0;
+
+	pthread_mutex_lock(node_lock(fs, id));
+	int backing_id = backing_id_of(fs, id);
+
+	if (backing_id == 0 && fd < 0)
+		r = fs_resolve(fs, id, &resolved);
+	if (backing_id == 0 && r == 0) {
+		backing_id = fuse_passthrough_open(req, resolved.fd);
+		if (backing_id > 0) {
+			atomic_store_explicit(&fs->passthrough_worked, true, memory_order_relaxed);
+		} else {
+			passthrough_refused(fs, id, errno);
+			backing_id = -1;
+		}
+	}
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = table_node_locked(&fs->table, id);
+
+	if (r == 0)
+		r = node ? table_open_handle_locked(&fs->table, node, (uint32_t)fi->flags, &fi->fh) : -ESTALE;
+	if (r == 0) {
+		node->backing_id = backing_id > 0 ? backing_id : 0;
+		node->writers += can_write((uint32_t)fi->flags);
+	}
+	pthread_mutex_unlock(&fs->table.lock);
+	pthread_mutex_unlock(node_lock(fs, id));
+	if (r < 0)
+		return r;
+	fi->backing_id = backing_id > 0 ? backing_id : 0;
+	fi->keep_cache = backing_id <= 0;
+	fi->noflush = 1;
+	return 0;
+}
+
+static void close_handle(fuse_req_t req, uint64_t fh)
+{
+	struct fs *fs = fs_of(req);
+	bool changed = false;
+	int unused_backing_id = 0;
+	fuse_ino_t id = 0;
+
+	fdcache_drop(&fs->fdcache, fh);
+	pthread_mutex_lock(&fs->table.lock);
+	struct handle *handle = table_handle_locked(&fs->table, fh);
+
+	if (handle) {
+		struct node *node = &fs->table.nodes[handle->node];
+
+		id = table_id_locked(&fs->table, node);
+		changed = can_write(handle->flags) && --node->writers == 0;
+	}
+	pthread_mutex_unlock(&fs->table.lock);
+	if (!handle)
+		return;
+	if (changed)
+		fs_say_changed(fs, id);
+
+	pthread_mutex_lock(node_lock(fs, id));
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = &fs->table.nodes[handle->node];
+
+	if (node->opens == 1) {
+		unused_backing_id = node->backing_id;
+		node->backing_id = 0;
+	}
+	table_close_handle_locked(&fs->table, handle);
+	pthread_mutex_unlock(&fs->table.lock);
+	if (unused_backing_id)
+		fuse_passthrough_close(req, unused_backing_id);
+	pthread_mutex_unlock(node_lock(fs, id));
+}
+
+int fs_handle_fd(struct fs *fs, fuse_ino_t ino, uint64_t fh, struct fdcache_ref *ret)
+{
+	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
+	int flags = -1;
+
+	if (fdcache_get(&fs->fdcache, fh, ret) == 0)
+		return 0;
+	pthread_mutex_lock(&fs->table.lock);
+	const struct handle *handle = table_handle_locked(&fs->table, fh);
+
+	if (handle)
+		flags = our_flags(handle->flags);
+	pthread_mutex_unlock(&fs->table.lock);
+	if (flags < 0)
+		return -EBADF;
+	int r = fs_resolve(fs, ino, &node);
+
+	if (r == 0)
+		r = fs_reopen(node.fd, flags);
+	return r < 0 ? r : fdcache_put(&fs->fdcache, fh, r, ret);
+}
+
+/* Without passthrough the descriptor is opened at once: what is wrong with it is the answer to open(2). */
+static int open_ours(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	_cleanup_fdcache_ref_ struct fdcache_ref ref = FDCACHE_REF_NONE;
+
+	return fi->backing_id ? 0 : fs_handle_fd(fs, ino, fi->fh, &ref);
+}
+
+static int truncate_node(struct fs *fs, fuse_ino_t ino)
+{
+	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
+	_cleanup_close_ int fd = -1;
+	int r = fs_resolve(fs, ino, &node);
+
+	if (r == 0)
+		r = fd = fs_reopen(node.fd, O_WRONLY | O_TRUNC);
+	return r < 0 ? r : 0;
+}
+
+void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	int r = open_handle(req, ino, -1, fi);
+
+	if (r < 0) {
+		fs_reply(req, r);
+		return;
+	}
+	r = open_ours(fs, ino, fi);
+	if (r == 0 && (fi->flags & O_TRUNC))
+		r = truncate_node(fs, ino);
+	if (r == 0 && fuse_reply_open(req, fi) == 0)
+		return;
+	close_handle(req, fi->fh);
+	if (r < 0)
+		fs_reply(req, r);
+}
+
+/* A regular file that is there afterwards, and an O_PATH descriptor of it; or, where passthrough is out of the
+ * question, the descriptor that the caller asked for. */
+static int make_file(fuse_req_t req, int dirfd, const char *name, mode_t mode, int flags, bool passthrough)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	_cleanup_caller_ struct caller caller =
+		caller_enter(fs_of(req)->privileged, ctx->uid, ctx->gid, ctx->umask, mode);
+	int fd;
+
+	/* mknod(2) makes the file without opening it: a descriptor that can write would count as a writer for ever once
+	 * it was registered. */
+	if (passthrough) {
+		if (mknodat(dirfd, name, (mode & 07777) | S_IFREG, 0) < 0 && (errno != EEXIST || (flags & O_EXCL)))
+			return -errno;
+		fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	} else {
+		fd = openat(dirfd, name, our_flags((uint32_t)flags) | (flags & O_EXCL) | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+			mode & 07777);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+/* Enters, opens and answers for a file that was just made. fd is closed or taken over. */
+static void reply_created(fuse_req_t req, fuse_ino_t parent, const char *name, int made, bool is_path,
+	struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	_cleanup_close_ int fd = made;
+	_cleanup_fdcache_ref_ struct fdcache_ref ref = FDCACHE_REF_NONE;
+	struct fuse_entry_param entry = {0};
+	struct node_identity identity;
+	struct stat st;
+	int r = fs_identify_fd(fs, fd, &st, &identity);
+
+	if (r == 0 && !S_ISREG(st.st_mode))
+		r = S_ISDIR(st.st_mode) ? -EISDIR : -ELOOP;
+	if (r == 0)
+		r = fs_enter(fs, parent, name, &st, &identity, &entry);
+	if (r == 0) {
+		r = open_handle(req, entry.ino, fd, fi);
+		if (r < 0)
+			fs_leave(fs, entry.ino, 1);
+	}
+	if (r < 0) {
+		fs_reply(req, r);
+		return;
+	}
+	if (!is_path && !fi->backing_id)
+		r = fdcache_put(&fs->fdcache, fi->fh, TAKE_FD(fd), &ref);
+	else
+		r = open_ours(fs, entry.ino, fi);
+	if (r == 0 && (fi->flags & O_TRUNC) && st.st_size > 0)
+		r = truncate_node(fs, entry.ino);
+	if (r == 0 && fuse_reply_create(req, &entry, fi) == 0)
+		return;
+	close_handle(req, fi->fh);
+	fs_leave(fs, entry.ino, 1);
+	if (r < 0)
+		fs_reply(req, r);
+}
+
+void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
+	bool passthrough = atomic_load(&fs->passthrough);
+	int fd = fs_resolve(fs, parent, &dir);
+
+	if (fd == 0)
+		fd = make_file(req, dir.fd, name, mode, fi->flags, passthrough);
+	if (fd < 0)
+		fs_reply(req, fd);
+	else
+		reply_created(req, parent, name, fd, passthrough, fi);
+}
+
+static int make_tmpfile(fuse_req_t req, int dirfd, mode_t mode, int flags)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	_cleanup_caller_ struct caller caller =
+		caller_enter(fs_of(req)->privileged, ctx->uid, ctx->gid, ctx->umask, mode);
+	int access = (flags & O_ACCMODE) == O_RDONLY ? O_WRONLY : flags & O_ACCMODE;
+	int fd = openat(dirfd, ".", O_TMPFILE | access | (flags & O_EXCL) | O_CLOEXEC, mode & 07777);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* A file without a name is found by the descriptor that is kept of it. */
+static int enter_tmpfile(struct fs *fs, int fd, struct fuse_entry_param *ret)
+{
+	struct node_identity identity;
+	struct stat st;
+	int r = fs_identify_fd(fs, fd, &st, &identity);
+
+	if (r == 0)
+		r = fs_enter(fs, 0, "", &st, &identity, ret);
+	if (r < 0)
+		return r;
+	int pin = fs_reopen(fd, O_PATH);
+
+	r = pin < 0 ? pin : pins_put(&fs->pins, ret->ino, pin);
+	if (r < 0) {
+		fs_leave(fs, ret->ino, 1);
+		return r;
+	}
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = table_node_locked(&fs->table, ret->ino);
+
+	if (node)
+		node->flags |= NODE_PINNED;
+	pthread_mutex_unlock(&fs->table.lock);
+	return 0;
+}
+
+void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
+	_cleanup_close_ int fd = -1;
+	struct fuse_entry_param entry;
+	int r = fs_resolve(fs, parent, &dir);
+
+	if (r == 0)
+		r = fd = make_tmpfile(req, dir.fd, mode, fi->flags);
+	if (r >= 0)
+		r = enter_tmpfile(fs, fd, &entry);
+	if (r < 0) {
+		fs_reply(req, r);
+		return;
+	}
+	r = open_handle(req, entry.ino, -1, fi);
+	if (r == 0)
+		r = open_ours(fs, entry.ino, fi);
+	if (r == 0 && fuse_reply_create(req, &entry, fi) == 0)
+		return;
+	if (r == 0)
+		close_handle(req, fi->fh);
+	fs_leave(fs, entry.ino, 1);
+	if (r < 0)
+		fs_reply(req, r);
+}
+
+void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	bool forget = can_write((uint32_t)fi->flags);
+
+	close_handle(req, fi->fh);
+	fs_reply(req, 0);
+	/* Stores through a mapping of the backing file changed its times without the kernel's FUSE side knowing. */
+	if (forget)
+		fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
+}
+
+void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	fs_reply(req, 0);
+}

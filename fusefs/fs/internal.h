@@ -1,0 +1,146 @@
+/* What the files of this directory share: the filesystem's own struct and the small steps of every operation.
+ *
+ * Locks, in the order in which they may be taken: fs.node_locks[] (one of them at a time; held over the registration
+ * of a backing file), then table.lock, pins.lock, fdcache.lock (memory work only, never one inside another). */
+#ifndef EBBFS_FS_INTERNAL_H
+#define EBBFS_FS_INTERNAL_H
+
+#define FUSE_USE_VERSION 317
+
+#include <fuse_lowlevel.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "fusefs/fs/fdcache.h"
+#include "fusefs/fs/fs.h"
+#include "fusefs/fs/pins.h"
+#include "fusefs/fs/table.h"
+#include "uploader/base/buf.h"
+
+#define FS_NODE_LOCKS 64
+
+/* Every change comes through us, so what the kernel remembers stays true. */
+#define FS_CACHE_SECONDS 86400.0
+
+struct fs {
+	struct fs_options options;
+	int backing_fd; /* the root; O_RDONLY */
+	int state_fd;
+	int wake_fd;
+	uint32_t dev;	      /* low 32 bits of the root's st_dev */
+	bool handles;	      /* nodes are found by file handle */
+	bool privileged;      /* may act for other users */
+	atomic_bool passthrough;
+	atomic_bool passthrough_worked;
+	atomic_bool serving, stopping;
+	atomic_uint_fast64_t read_requests, write_requests;
+	struct fuse_session *session;
+	pthread_t *threads;
+	struct table table;
+	struct pins pins;
+	struct fdcache fdcache;
+	pthread_mutex_t node_locks[FS_NODE_LOCKS];
+};
+
+static inline struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* A descriptor that may or may not be ours to close. */
+struct node_fd {
+	int fd;
+	bool owned;
+};
+
+static inline void node_fd_done(struct node_fd *node_fd)
+{
+	if (node_fd->owned)
+		cleanup_close(&node_fd->fd);
+}
+
+#define NODE_FD_NONE ((struct node_fd){.fd = -1})
+#define _cleanup_node_fd_ _cleanup_(node_fd_done)
+
+/* An O_PATH descriptor (the root's is O_RDONLY) of a node. 0 or -errno (-ESTALE: it is not there any more). */
+int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret) _must_check_;
+
+/* The same as a path below /proc/self/fd, for calls that take no descriptor. */
+#define PROC_PATH_MAX 32
+const char *fs_proc_path(int fd, char out[static PROC_PATH_MAX]);
+
+/* What a name in a directory is: its attributes, and what its node is recognised by. 0 or -errno. */
+int fs_identify(
+	struct fs *fs, int dirfd, const char *name, struct stat *ret_st, struct node_identity *ret_identity) _must_check_;
+/* The same for a descriptor itself. */
+int fs_identify_fd(struct fs *fs, int fd, struct stat *ret_st, struct node_identity *ret_identity) _must_check_;
+
+/* Enters a name that exists into the table, with one lookup more, and fills in the answer. 0 or -errno. */
+int fs_enter(struct fs *fs, fuse_ino_t parent, const char *name, const struct stat *st,
+	const struct node_identity *identity, struct fuse_entry_param *ret) _must_check_;
+/* Takes that lookup back: the kernel never heard of it. */
+void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups);
+
+/* Answers with -errno, or positive errno, or 0. */
+void fs_reply(fuse_req_t req, int error);
+
+/* Opens what an O_PATH descriptor points to. The descriptor or -errno. */
+int fs_reopen(int fd, int flags) _must_check_;
+
+/* Events. Nothing is sent when nobody listens. The node's directories are announced first. */
+void fs_say_changed(struct fs *fs, fuse_ino_t id);
+void fs_say_name(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name, const struct stat *st);
+void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name, const struct stat *st,
+	fuse_ino_t new_parent, const char *new_name, uint64_t new_ino);
+
+/* The operations, by the file that holds them. */
+void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);
+void fs_op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi);
+void fs_op_readlink(fuse_req_t req, fuse_ino_t ino);
+void fs_op_statfs(fuse_req_t req, fuse_ino_t ino);
+
+void fs_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void fs_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void fs_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name);
+void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+	unsigned int flags);
+
+void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void fs_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void fs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+
+void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi);
+void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+
+void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void fs_op_write_buf(
+	fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off, struct fuse_file_info *fi);
+void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void fs_op_fallocate(
+	fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi);
+void fs_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
+void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
+	fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t length, int flags);
+
+void fs_op_setxattr(
+	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags);
+void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+
+/* A descriptor for I/O of an open handle; see fdcache.h. */
+int fs_handle_fd(struct fs *fs, fuse_ino_t ino, uint64_t fh, struct fdcache_ref *ret) _must_check_;
+
+#endif

@@ -1,0 +1,33 @@
+/* Descriptors that keep alive what has no name any more: one O_PATH descriptor per node that was unlinked while the
+ * kernel still knew it, until the kernel forgets it. Few at a time; a pin goes with the FORGET that follows.
+ *
+ * Any thread; `lock` protects the table. */
+#ifndef EBBFS_FS_PINS_H
+#define EBBFS_FS_PINS_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "uploader/base/cleanup.h"
+
+#define PINS_BUCKETS 256
+
+struct pin;
+
+struct pins {
+	pthread_mutex_t lock;
+	struct pin *buckets[PINS_BUCKETS];
+};
+
+void pins_init(struct pins *pins);
+void pins_done(struct pins *pins);
+
+/* Takes the descriptor over, also on failure; replaces an earlier one. 0 or -ENOMEM. */
+int pins_put(struct pins *pins, uint64_t node_id, int fd) _must_check_;
+
+/* The descriptor of a node, -1 for none. It stays the table's, and open for as long as the kernel knows the node. */
+int pins_get(struct pins *pins, uint64_t node_id);
+
+void pins_drop(struct pins *pins, uint64_t node_id);
+
+#endif

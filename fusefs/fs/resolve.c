@@ -1,0 +1,212 @@
+/* From a node's number to a descriptor: by pin, by file handle, or by the names of its parents. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "fusefs/fs/internal.h"
+
+#define WALK_BYTES 3072 /* of names joined for one openat2(2); below PATH_MAX */
+#define DEPTH_MAX 4096
+
+const char *fs_proc_path(int fd, char out[static PROC_PATH_MAX])
+{
+	snprintf(out, PROC_PATH_MAX, "/proc/self/fd/%d", fd);
+	return out;
+}
+
+int fs_reopen(int fd, int flags)
+{
+	char path[PROC_PATH_MAX];
+	int opened = open(fs_proc_path(fd, path), flags | O_CLOEXEC);
+
+	return opened < 0 ? -errno : opened;
+}
+
+
+static int get_handle(int dirfd, const char *name, int flags, struct node_identity *identity)
+{
+	union {
+		struct file_handle handle;
+		char space[sizeof(struct file_handle) + NODE_HANDLE_MAX];
+	} h = {.handle = {.handle_bytes = NODE_HANDLE_MAX}};
+	int mount_id;
+
+	if (name_to_handle_at(dirfd, name, &h.handle, &mount_id, flags) < 0)
+		return -errno;
+	if (h.handle.handle_type > UINT8_MAX || h.handle.handle_type < 0)
+		return -EOVERFLOW;
+	identity->handle_type = (uint8_t)h.handle.handle_type;
+	identity->handle_bytes = (uint8_t)h.handle.handle_bytes;
+	memcpy(identity->handle, h.space + sizeof(struct file_handle), h.handle.handle_bytes);
+	return 0;
+}
+
+static int identify(struct fs *fs, int dirfd, const char *name, int flags, struct stat *ret_st,
+	struct node_identity *ret_identity)
+{
+	if (fstatat(dirfd, name, ret_st, flags | AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	*ret_identity = (struct node_identity){
+		.ino = ret_st->st_ino,
+		.dev = (uint32_t)ret_st->st_dev,
+		.is_dir = S_ISDIR(ret_st->st_mode),
+		.is_file = S_ISREG(ret_st->st_mode),
+	};
+	/* Without a handle, or on another filesystem mounted below, the node is found by name. */
+	if (fs->handles && ret_identity->dev == fs->dev)
+		(void)get_handle(dirfd, name, flags, ret_identity);
+	return 0;
+}
+
+int fs_identify(
+	struct fs *fs, int dirfd, const char *name, struct stat *ret_st, struct node_identity *ret_identity)
+{
+	return identify(fs, dirfd, name, 0, ret_st, ret_identity);
+}
+
+int fs_identify_fd(struct fs *fs, int fd, struct stat *ret_st, struct node_identity *ret_identity)
+{
+	return identify(fs, fd, "", AT_EMPTY_PATH, ret_st, ret_identity);
+}
+
+static int open_beneath(int dirfd, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+
+	/* RESOLVE_NO_SYMLINKS forbids a symlink at the end as well; that one is what was asked for. */
+	if (fd < 0 && errno == ELOOP && !strchr(path, '/'))
+		fd = openat(dirfd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* Names from the node up to the root, copied out from under the lock: bytes[starts[i]] is the i-th, the node's own
+ * first. */
+struct walk {
+	struct buf bytes;
+	uint32_t starts[DEPTH_MAX];
+	uint32_t depth;
+};
+
+static int collect_names_locked(struct fs *fs, struct node *node, struct walk *walk)
+{
+	for (; node != &fs->table.nodes[NODE_ROOT_SLOT]; node = table_parent_locked(&fs->table, node)) {
+		const char *name = node ? table_name_locked(&fs->table, node) : "";
+
+		if (!*name)
+			return -ESTALE;
+		if (walk->depth == DEPTH_MAX)
+			return -ELOOP;
+		walk->starts[walk->depth++] = (uint32_t)walk->bytes.length;
+		if (buf_put(&walk->bytes, name, strlen(name) + 1) < 0)
+			return walk->bytes.error;
+	}
+	return 0;
+}
+
+/* Opens the names one after another, as many in a call as fit. The last one goes alone: it may be a symlink. */
+static int open_names(struct fs *fs, const struct walk *walk)
+{
+	_cleanup_close_ int at = -1;
+	char path[WALK_BYTES + NAME_MAX + 2];
+	size_t length = 0;
+
+	for (uint32_t i = walk->depth; i-- > 0;) {
+		const char *name = walk->bytes.data + walk->starts[i];
+
+		length += (size_t)snprintf(path + length, sizeof(path) - length, "%s%s", length ? "/" : "", name);
+		if (length < WALK_BYTES && i > 1)
+			continue;
+		int fd = open_beneath(at < 0 ? fs->backing_fd : at, path);
+
+		if (fd < 0)
+			return fd;
+		cleanup_close(&at);
+		at = fd;
+		length = 0;
+	}
+	return TAKE_FD(at);
+}
+
+static int resolve_by_name(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
+{
+	_cleanup_free_ struct walk *walk = calloc(1, sizeof(*walk));
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	uint64_t ino = 0;
+	uint32_t dev = 0;
+	int r = -ESTALE;
+
+	if (!walk)
+		return -ENOMEM;
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = table_node_locked(&fs->table, id);
+
+	if (node) {
+		ino = node->ino;
+		dev = node->dev;
+		r = collect_names_locked(fs, node, walk);
+	}
+	pthread_mutex_unlock(&fs->table.lock);
+	if (r == 0)
+		r = fd = open_names(fs, walk);
+	buf_done(&walk->bytes);
+	if (r < 0)
+		return r == -ENOENT || r == -ENOTDIR ? -ESTALE : r;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_ino != ino || (uint32_t)st.st_dev != dev)
+		return -ESTALE;
+	*ret = (struct node_fd){.fd = TAKE_FD(fd), .owned = true};
+	return 0;
+}
+
+int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
+{
+	union {
+		struct file_handle handle;
+		char space[sizeof(struct file_handle) + NODE_HANDLE_MAX];
+	} h;
+	uint8_t flags = 0;
+
+	if (id == NODE_ROOT_ID) {
+		*ret = (struct node_fd){.fd = fs->backing_fd};
+		return 0;
+	}
+	h.handle.handle_bytes = 0;
+	pthread_mutex_lock(&fs->table.lock);
+	const struct node *node = table_node_locked(&fs->table, id);
+
+	if (node) {
+		flags = node->flags;
+		h.handle.handle_bytes = node->handle_bytes;
+		h.handle.handle_type = node->handle_type;
+		memcpy(h.space + sizeof(struct file_handle), node->handle, NODE_HANDLE_MAX);
+	}
+	pthread_mutex_unlock(&fs->table.lock);
+	if (!node)
+		return -ESTALE;
+	if (flags & NODE_PINNED) {
+		int pinned = pins_get(&fs->pins, id);
+
+		if (pinned >= 0) {
+			*ret = (struct node_fd){.fd = pinned};
+			return 0;
+		}
+	}
+	if (h.handle.handle_bytes) {
+		int fd = open_by_handle_at(fs->backing_fd, &h.handle, O_PATH | O_CLOEXEC);
+
+		if (fd >= 0) {
+			*ret = (struct node_fd){.fd = fd, .owned = true};
+			return 0;
+		}
+		if (errno != ESTALE)
+			return -errno;
+	}
+	return resolve_by_name(fs, id, ret);
+}

@@ -1,0 +1,125 @@
+/* The tables of a connection: nodes, their names, open handles. Numbers, never pointers, in one shared mapping.
+ *
+ * They lie in a memfd that outlives the process, so that another one can go on where this one stopped. A node is an
+ * inode that the kernel knows; its id is (generation << 32 | slot), the root's is 1. A node is found again by the file
+ * handle that the backing filesystem gave (name_to_handle_at), else by its parents' names.
+ *
+ * Threads: `lock` protects everything in the mapping; it is held for memory work only, never over a system call.
+ * Functions named _locked want it held. */
+#ifndef EBBFS_FS_TABLE_H
+#define EBBFS_FS_TABLE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "uploader/base/cleanup.h"
+
+#define TABLE_VERSION 1
+#define NODE_HANDLE_MAX 20 /* bytes; ext4, xfs, tmpfs, btrfs fit, what does not is found by name */
+#define NODE_ROOT_ID 1
+#define NODE_NONE 0	   /* slot 0 is nobody */
+#define NODE_ROOT_SLOT 1
+
+/* Bits of node.flags. */
+#define NODE_ANNOUNCED 0x01	 /* a directory whose FS_EVENT_DIR was sent */
+#define NODE_NO_PASSTHROUGH 0x02 /* its filesystem refused */
+#define NODE_PINNED 0x04	 /* has no name any more; pins.c holds a descriptor */
+#define NODE_IS_DIR 0x08
+#define NODE_IS_FILE 0x10 /* regular */
+
+struct node {
+	uint64_t ino;
+	uint64_t lookups;	/* the kernel's references */
+	uint32_t dev;		/* low 32 bits of st_dev */
+	uint32_t generation;	/* of the slot */
+	uint32_t hash_next;	/* slot; also links free slots */
+	uint32_t parent;	/* slot; NODE_NONE without a name */
+	uint32_t children;	/* nodes whose parent this is */
+	uint32_t name;		/* offset in the names' region; 0: none */
+	uint32_t opens;		/* handles */
+	uint32_t writers;	/* handles that can write */
+	int32_t backing_id;	/* of passthrough, while opens > 0; 0: none */
+	uint8_t flags;
+	uint8_t handle_type;	/* low byte; the types in use fit */
+	uint8_t handle_bytes;	/* 0: no handle */
+	uint8_t reserved;
+	uint8_t handle[NODE_HANDLE_MAX];
+};
+
+_Static_assert(sizeof(struct node) == 80, "layout of the shared state, TABLE_VERSION");
+
+/* An open file or directory: what FUSE calls fh is (generation << 32 | slot). */
+struct handle {
+	uint32_t node; /* slot; NODE_NONE: free */
+	uint32_t generation;
+	uint32_t flags; /* of open(2) */
+	uint32_t next;	/* free list */
+};
+
+_Static_assert(sizeof(struct handle) == 16, "layout of the shared state, TABLE_VERSION");
+
+struct table {
+	pthread_mutex_t lock;
+	struct table_header *header;
+	uint32_t *buckets;
+	struct node *nodes;
+	char *names;
+	struct handle *handles;
+};
+
+/* What a node is recognised by. */
+struct node_identity {
+	uint64_t ino;
+	uint32_t dev;
+	bool is_dir, is_file;
+	uint8_t handle_type, handle_bytes;
+	uint8_t handle[NODE_HANDLE_MAX];
+};
+
+/* Maps the tables; an empty memfd gets fresh ones with the root in them. fd -1: private memory. 0 or -errno (-EPROTO:
+ * the state is of another version). fd stays the caller's. */
+int table_init(struct table *table, int fd, const struct node_identity *root) _must_check_;
+void table_done(struct table *table);
+
+/* The node with this id, or NULL when there is none (a stale id). */
+struct node *table_node_locked(struct table *table, uint64_t id);
+uint64_t table_id_locked(const struct table *table, const struct node *node);
+struct node *table_find_locked(struct table *table, uint32_t dev, uint64_t ino);
+
+/* The node of an identity, made if it is new, with one more lookup. It gets the name when it has none. NULL: out of
+ * room (-ENFILE for the caller). */
+struct node *table_lookup_locked(
+	struct table *table, const struct node_identity *identity, struct node *parent, const char *name);
+
+/* Takes lookups away; frees the node, and parents that hang on it alone. Returns true when the node itself is gone. */
+bool table_forget_locked(struct table *table, struct node *node, uint64_t lookups);
+
+/* Gives a node another place in the tree, or none (parent NULL). 0 or -ENOSPC. */
+int table_rename_locked(struct table *table, struct node *node, struct node *parent, const char *name);
+
+/* True if the node's recorded place is this name. */
+bool table_is_named_locked(const struct table *table, const struct node *node, const struct node *parent,
+	const char *name);
+const char *table_name_locked(const struct table *table, const struct node *node); /* "" for none */
+struct node *table_parent_locked(struct table *table, const struct node *node);	   /* NULL for none */
+
+/* 0 or -ENFILE. */
+int table_open_handle_locked(struct table *table, struct node *node, uint32_t flags, uint64_t *ret_fh) _must_check_;
+/* NULL: a stale number. */
+struct handle *table_handle_locked(struct table *table, uint64_t fh);
+void table_close_handle_locked(struct table *table, struct handle *handle);
+static inline uint32_t table_fh_slot(uint64_t fh)
+{
+	return (uint32_t)fh;
+}
+
+/* The saved FUSE_INIT request, for whoever goes on. */
+#define TABLE_INIT_MAX 256
+int table_save_init(struct table *table, const void *request, size_t length);
+
+void table_get_counts(struct table *table, uint64_t *ret_nodes, uint64_t *ret_handles);
+
+#endif

@@ -1,0 +1,103 @@
+/* Extended attributes, among them POSIX ACLs. The kernel has checked who may. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <linux/xattr.h>
+#include <sys/xattr.h>
+
+#include "fusefs/fs/internal.h"
+
+static int path_of(fuse_req_t req, fuse_ino_t ino, struct node_fd *node, char path[static PROC_PATH_MAX])
+{
+	int r = fs_resolve(fs_of(req), ino, node);
+
+	if (r == 0)
+		fs_proc_path(node->fd, path);
+	return r;
+}
+
+void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
+	char path[PROC_PATH_MAX];
+	int r = path_of(req, ino, &node, path);
+
+	if (r == 0 && setxattr(path, name, value, size, flags) < 0)
+		r = -errno;
+	fs_reply(req, r);
+}
+
+void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
+	char path[PROC_PATH_MAX];
+	int r = path_of(req, ino, &node, path);
+
+	if (r == 0 && removexattr(path, name) < 0)
+		r = -errno;
+	fs_reply(req, r);
+}
+
+void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
+	_cleanup_free_ char *value = size ? malloc(size) : NULL;
+	char path[PROC_PATH_MAX];
+	int r = path_of(req, ino, &node, path);
+
+	if (r == 0 && size && !value)
+		r = -ENOMEM;
+	ssize_t n = r < 0 ? r : getxattr(path, name, value, size);
+
+	if (r == 0 && n < 0)
+		r = -errno;
+	if (r < 0)
+		fs_reply(req, r);
+	else if (size)
+		fuse_reply_buf(req, value, (size_t)n);
+	else
+		fuse_reply_xattr(req, (size_t)n);
+}
+
+/* trusted.* is listed to nobody but root, as the filesystems themselves do. Returns the length that is left. */
+static size_t drop_trusted(char *list, size_t length)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0; at < length;) {
+		size_t size = strlen(list + at) + 1;
+
+		if (strncmp(list + at, XATTR_TRUSTED_PREFIX, strlen(XATTR_TRUSTED_PREFIX)) != 0) {
+			memmove(list + kept, list + at, size);
+			kept += size;
+		}
+		at += size;
+	}
+	return kept;
+}
+
+
+void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
+	_cleanup_free_ char *list = malloc(XATTR_LIST_MAX);
+	char path[PROC_PATH_MAX];
+	int r = path_of(req, ino, &node, path);
+
+	if (r == 0 && !list)
+		r = -ENOMEM;
+	ssize_t n = r < 0 ? r : listxattr(path, list, XATTR_LIST_MAX);
+
+	if (r == 0 && n < 0)
+		r = -errno;
+	if (r == 0 && fuse_req_ctx(req)->uid != 0)
+		n = (ssize_t)drop_trusted(list, (size_t)n);
+	if (r == 0 && size && (size_t)n > size)
+		r = -ERANGE;
+	if (r < 0)
+		fs_reply(req, r);
+	else if (size)
+		fuse_reply_buf(req, list, (size_t)n);
+	else
+		fuse_reply_xattr(req, (size_t)n);
+}
