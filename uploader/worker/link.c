@@ -101,8 +101,8 @@ static int take_message(struct link *link, size_t length, int *fd)
 	return type < 0 ? type : -EBADMSG;
 }
 
-/* Until nothing is there. False when the connection is lost. */
-static bool receive(struct link *link)
+/* Until nothing is there. */
+static void receive(struct link *link)
 {
 	static uint8_t room[JOB_MESSAGE_MAX];
 
@@ -113,10 +113,10 @@ static bool receive(struct link *link)
 		_cleanup_close_ int fd = n_fds ? fds[0] : -1;
 
 		if (length == -EAGAIN)
-			return true;
+			return;
 		if (length == 0) {
 			lose(link, "it closed the connection");
-			return false;
+			return;
 		}
 		buf_reset(&link->message);
 		int r = length < 0 ? (int)length : buf_put(&link->message, room, (size_t)length);
@@ -125,7 +125,7 @@ static bool receive(struct link *link)
 			r = take_message(link, (size_t)length, &fd);
 		if (r < 0) {
 			lose(link, r == -EBADMSG ? "it sent what is no job" : strerror(-r));
-			return false;
+			return;
 		}
 	}
 }
@@ -186,8 +186,13 @@ void link_turn(struct link *link)
 {
 	if (link->fd < 0)
 		try_connect(link);
-	if (link->fd < 0 || !receive(link))
-		return;
+	if (link->fd >= 0)
+		receive(link);
+}
+
+void link_flush(struct link *link)
+{
 	link->waits = false;
-	pool_collect(link->pool, send_result, link);
+	if (link->fd >= 0)
+		pool_collect(link->pool, send_result, link);
 }

@@ -23,7 +23,10 @@ void link_done(struct link *link);
 /* What to wait for; timeout_ms is lowered to the next attempt. Entry's fd is -1 while there is no connection. */
 struct pollfd link_poll(const struct link *link, int *timeout_ms);
 
-/* Connects when it is time, takes what has come, sends what has finished. Losing the peer drops all jobs. */
+/* Connects when it is time and takes what has come. Losing the peer drops all jobs. */
 void link_turn(struct link *link);
+
+/* Sends what has finished. */
+void link_flush(struct link *link);
 
 #endif

@@ -65,9 +65,11 @@ static void loop(struct worker *worker)
 		if (fds[0].revents)
 			on_signal(worker);
 		link_turn(&worker->link);
-		more = pool_turn(&worker->pool);
+		/* In this order, nothing that can go on is left behind when the loop waits: answers may make a task
+		 * hash, and requests that tasks begin make s3_client_wait() return at once. */
 		s3_client_run(worker->client);
-		link_turn(&worker->link);
+		more = pool_turn(&worker->pool);
+		link_flush(&worker->link);
 		if (worker->link.draining)
 			drain(worker);
 	}

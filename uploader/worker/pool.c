@@ -82,7 +82,9 @@ bool pool_turn(struct pool *pool)
 			active++;
 		}
 		task_turn(pool->tasks[i]);
-		more |= task_state(pool->tasks[i]) == TASK_HASHING;
+		/* One that ends here leaves its place to one that waits. */
+		if (task_state(pool->tasks[i]) != state || state == TASK_HASHING)
+			more |= task_state(pool->tasks[i]) != TASK_CALLING;
 	}
 	return more;
 }
