@@ -1,0 +1,659 @@
+/* The journal's contract, function by function. Crashes, damage and threads: test_journal_crash.c; bytes:
+ * test_journal_record.c. `test_journal --measure N` prints size and speed with N files instead of testing. */
+#include <errno.h>
+#include <pthread.h>
+
+#include "journal_fixture.h"
+#include "uploader/base/units.h"
+
+/* --- files, counts, work indices --- */
+
+static void a_stored_file_comes_back(void **state)
+{
+	struct fixture *fixture = *state;
+	struct journal_file file = a_file(7), read;
+
+	file.work = JOURNAL_PARKED;
+	file.flags = JOURNAL_CHECK_FIRST;
+	file.attempts = UINT32_MAX;
+	file.since_ms = INT64_MIN;
+	file.due_ms = INT64_MAX;
+	memset(file.reason, 'r', sizeof(file.reason) - 1);
+	put_file(fixture, file);
+	memset(&read, 0xff, sizeof(read));
+	assert_int_equal(get_file(fixture, 7, &read), 0);
+	assert_memory_equal(&read, &file, sizeof(file));
+	assert_int_equal(get_file(fixture, 8, &read), -ENOENT);
+	assert_memory_equal(&read, &file, sizeof(file));
+	check_journal(fixture);
+}
+
+static void counts_and_indices_follow_every_change(void **state)
+{
+	struct fixture *fixture = *state;
+	static const struct {
+		uint64_t generation, proven_generation;
+		enum journal_work work;
+		bool delete;
+		struct journal_counts wanted;
+	} steps[] = {
+		{1, 0, JOURNAL_WAITING, false, {1, 0, 1, 0}},
+		{1, 0, JOURNAL_WAITING, false, {1, 0, 1, 0}},
+		{1, 0, JOURNAL_PARKED, false, {1, 0, 0, 1}},
+		{1, 1, JOURNAL_IDLE, false, {1, 1, 0, 0}},
+		{2, 1, JOURNAL_WAITING, false, {1, 0, 1, 0}},
+		{2, 2, JOURNAL_PARKED, false, {1, 1, 0, 1}},
+		{2, 2, JOURNAL_PARKED, true, {0, 0, 0, 0}},
+		{2, 2, JOURNAL_PARKED, true, {0, 0, 0, 0}},
+		{0, 0, JOURNAL_IDLE, false, {1, 0, 0, 0}},
+		{5, 5, JOURNAL_IDLE, false, {1, 1, 0, 0}},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		struct journal_file file = a_file(3);
+
+		file.generation = steps[i].generation;
+		file.proven_generation = steps[i].proven_generation;
+		file.work = steps[i].work;
+		file.due_ms = (int64_t)i * 10;
+		file.since_ms = -(int64_t)i;
+		if (steps[i].delete)
+			assert_int_equal(do_delete_file(fixture, &(struct call){.ino = 3}), 0);
+		else
+			put_file(fixture, file);
+		struct journal_counts counts = get_counts(fixture);
+
+		assert_memory_equal(&counts, &steps[i].wanted, sizeof(counts));
+		check_journal(fixture);
+	}
+}
+
+static void oldest_and_next_due_are_the_smallest(void **state)
+{
+	struct fixture *fixture = *state;
+	static const struct {
+		int64_t since_ms, due_ms, wanted_since_ms, wanted_due_ms;
+	} steps[] = {
+		{500, 900, 500, 900},
+		{501, 800, 500, 800},
+		{0, 0, 0, 0},
+		{-5, -1, -5, -1},
+		{-6, 10, -6, -1},
+		{INT64_MIN, INT64_MIN, INT64_MIN, INT64_MIN},
+		{INT64_MAX, INT64_MAX, INT64_MIN, INT64_MIN},
+	};
+	struct call call = {0};
+
+	assert_int_equal(do_oldest(fixture, &call), -ENOENT);
+	assert_int_equal(do_next_due(fixture, &call), -ENOENT);
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		put_file(fixture, a_waiting_file(i + 1, steps[i].since_ms, steps[i].due_ms));
+		assert_int_equal(do_oldest(fixture, &call), 0);
+		assert_int_equal(call.ms, steps[i].wanted_since_ms);
+		assert_int_equal(do_next_due(fixture, &call), 0);
+		assert_int_equal(call.ms, steps[i].wanted_due_ms);
+	}
+	assert_int_equal(do_oldest(fixture, &call), 0);
+	assert_int_equal(call.ino, 6);
+}
+
+/* --- iterations --- */
+
+struct walk {
+	uint64_t dir;
+	const char *after;
+	int64_t now_ms;
+	int stop_after; /* visits; 0: never */
+	char seen[4096];
+	int n;
+	struct journal_txn *txn;
+};
+
+static int see_entry(const struct journal_entry *entry, void *arg)
+{
+	struct walk *walk = arg;
+	size_t length = strlen(walk->seen);
+
+	snprintf(walk->seen + length, sizeof(walk->seen) - length, "%d/%s ", (int)entry->dir, entry->name);
+	return ++walk->n == walk->stop_after ? 77 : 0;
+}
+
+static int see_file(const struct journal_file *file, void *arg)
+{
+	struct walk *walk = arg;
+	size_t length = strlen(walk->seen);
+
+	snprintf(walk->seen + length, sizeof(walk->seen) - length, "%d ", (int)file->ino);
+	return ++walk->n == walk->stop_after ? -ENOENT : 0;
+}
+
+static int walk_dir(struct journal_txn *txn, void *arg)
+{
+	struct walk *walk = arg;
+
+	return journal_each_in_dir(txn, walk->dir, walk->after, see_entry, walk);
+}
+
+static int walk_names(struct journal_txn *txn, void *arg)
+{
+	struct walk *walk = arg;
+
+	return journal_each_name(txn, walk->dir, see_entry, walk);
+}
+
+static int walk_key(struct journal_txn *txn, void *arg)
+{
+	struct walk *walk = arg;
+
+	return journal_each_with_key(txn, walk->after, see_entry, walk);
+}
+
+static int walk_due(struct journal_txn *txn, void *arg)
+{
+	struct walk *walk = arg;
+
+	return journal_each_due(txn, walk->now_ms, see_file, walk);
+}
+
+static int walk_parked(struct journal_txn *txn, void *arg)
+{
+	return journal_each_parked(txn, see_file, arg);
+}
+
+/* The same in a view and in an update. */
+static void assert_walk(struct fixture *fixture, int (*how)(struct journal_txn *, void *), const struct walk *what,
+	int wanted_result, const char *wanted)
+{
+	struct walk view = *what, update = *what;
+
+	assert_int_equal(journal_view(fixture->journal, how, &view), wanted_result);
+	assert_string_equal(view.seen, wanted);
+	assert_int_equal(journal_update(fixture->journal, how, &update), wanted_result);
+	assert_string_equal(update.seen, wanted);
+}
+
+static void directories_are_walked_in_byte_order(void **state)
+{
+	struct fixture *fixture = *state;
+	static const char *const names[] = {"b", "a", "ab", "\xff", "a\x01", "B", "a b\n"};
+	static const struct {
+		struct walk walk;
+		int result;
+		const char *wanted;
+	} cases[] = {
+		{{.dir = 10}, 0, "10/B 10/a 10/a\x01 10/a b\n 10/ab 10/b 10/\xff "},
+		{{.dir = 10, .after = ""}, 0, "10/B 10/a 10/a\x01 10/a b\n 10/ab 10/b 10/\xff "},
+		{{.dir = 10, .after = "a"}, 0, "10/a\x01 10/a b\n 10/ab 10/b 10/\xff "},
+		{{.dir = 10, .after = "aa"}, 0, "10/ab 10/b 10/\xff "},
+		{{.dir = 10, .after = "\xff"}, 0, ""},
+		{{.dir = 10, .stop_after = 2}, 77, "10/B 10/a "},
+		{{.dir = 9}, 0, "9/z "},
+		{{.dir = 11}, 0, "11/0 "},
+		{{.dir = 12}, 0, ""},
+		{{.dir = 0}, 0, ""},
+		{{.dir = UINT64_MAX}, 0, "-1/last "},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		put_entry(fixture, an_entry(10, names[i], 100 + i, ""));
+	put_entry(fixture, an_entry(9, "z", 1, ""));
+	put_entry(fixture, an_entry(11, "0", 1, ""));
+	put_entry(fixture, an_entry(UINT64_MAX, "last", 1, ""));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_walk(fixture, walk_dir, &cases[i].walk, cases[i].result, cases[i].wanted);
+	check_journal(fixture);
+}
+
+static void names_of_an_inode_follow_its_entries(void **state)
+{
+	struct fixture *fixture = *state;
+
+	put_entry(fixture, an_entry(2, "b", 50, ""));
+	put_entry(fixture, an_entry(1, "z", 50, ""));
+	put_entry(fixture, an_entry(2, "a", 50, ""));
+	put_entry(fixture, an_entry(2, "c", 51, ""));
+	put_entry(fixture, an_entry(2, "d", 49, ""));
+	assert_walk(fixture, walk_names, &(struct walk){.dir = 50}, 0, "1/z 2/a 2/b ");
+	put_entry(fixture, an_entry(2, "a", 51, "")); /* another inode under the name */
+	assert_walk(fixture, walk_names, &(struct walk){.dir = 50}, 0, "1/z 2/b ");
+	assert_walk(fixture, walk_names, &(struct walk){.dir = 51}, 0, "2/a 2/c ");
+	assert_int_equal(do_delete_entry(fixture, &(struct call){.ino = 1, .name = "z"}), 0);
+	assert_int_equal(do_delete_entry(fixture, &(struct call){.ino = 1, .name = "z"}), 0);
+	assert_walk(fixture, walk_names, &(struct walk){.dir = 50}, 0, "2/b ");
+	assert_walk(fixture, walk_names, &(struct walk){.dir = 52}, 0, "");
+	check_journal(fixture);
+}
+
+static void due_files_come_by_time_up_to_now(void **state)
+{
+	struct fixture *fixture = *state;
+	static const struct {
+		int64_t now_ms;
+		int stop_after, result;
+		const char *wanted;
+	} cases[] = {
+		{-1001, 0, 0, ""},
+		{-1000, 0, 0, "3 "},
+		{99, 0, 0, "3 "},
+		{100, 0, 0, "3 1 2 "},
+		{100, 2, -ENOENT, "3 1 "},
+		{INT64_MAX, 0, 0, "3 1 2 4 5 "},
+	};
+	struct journal_file parked = a_waiting_file(4, 1, 101);
+
+	parked.work = JOURNAL_PARKED;
+	put_file(fixture, a_waiting_file(2, 1, 100));
+	put_file(fixture, a_waiting_file(1, 1, 100));
+	put_file(fixture, a_waiting_file(3, 1, -1000));
+	put_file(fixture, parked);
+	put_file(fixture, a_waiting_file(5, 1, INT64_MAX));
+	put_file(fixture, a_file(6));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_walk(fixture, walk_due,
+			&(struct walk){.now_ms = cases[i].now_ms, .stop_after = cases[i].stop_after}, cases[i].result,
+			cases[i].wanted);
+	assert_walk(fixture, walk_parked, &(struct walk){0}, 0, "4 ");
+	check_journal(fixture);
+}
+
+static int postpone(const struct journal_file *file, void *arg)
+{
+	struct walk *walk = arg;
+	struct journal_file changed = *file;
+
+	changed.due_ms += 1000000;
+	changed.attempts++;
+	journal_put_file(walk->txn, &changed);
+	return see_file(file, walk);
+}
+
+static int postpone_due(struct journal_txn *txn, void *arg)
+{
+	struct walk *walk = arg;
+
+	walk->txn = txn;
+	return journal_each_due(txn, walk->now_ms, postpone, walk);
+}
+
+static int forget(const struct journal_entry *entry, void *arg)
+{
+	struct walk *walk = arg;
+
+	walk->n++;
+	return journal_delete_entry(walk->txn, entry->dir, entry->name);
+}
+
+static int forget_dir(struct journal_txn *txn, void *arg)
+{
+	struct walk *walk = arg;
+
+	walk->txn = txn;
+	return journal_each_in_dir(txn, walk->dir, NULL, forget, walk);
+}
+
+static void a_visit_may_change_what_it_visits(void **state)
+{
+	struct fixture *fixture = *state;
+	struct walk walk = {.now_ms = 1000, .dir = 5};
+	char name[16];
+
+	for (uint64_t ino = 1; ino <= 300; ino++)
+		put_file(fixture, a_waiting_file(ino, 1, (int64_t)ino));
+	assert_int_equal(journal_update(fixture->journal, postpone_due, &walk), 0);
+	assert_int_equal(walk.n, 300);
+	check_journal(fixture);
+	for (int i = 0; i < 500; i++) {
+		snprintf(name, sizeof(name), "%03d", i);
+		put_entry(fixture, an_entry(5, name, 1, ""));
+	}
+	walk.n = 0;
+	assert_int_equal(journal_update(fixture->journal, forget_dir, &walk), 0);
+	assert_int_equal(walk.n, 500);
+	assert_walk(fixture, walk_dir, &(struct walk){.dir = 5}, 0, "");
+	check_journal(fixture);
+}
+
+/* --- entries and objects --- */
+
+static void an_entry_of_the_largest_size_comes_back(void **state)
+{
+	struct fixture *fixture = *state;
+	struct journal_entry entry = {.dir = UINT64_MAX, .ino = UINT64_MAX, .type = JOURNAL_TYPE_FILE}, read;
+
+	memset(entry.name, 'n', JOURNAL_NAME_MAX);
+	memset(entry.key, 'k', JOB_KEY_MAX);
+	memset(entry.etag, 'e', JOB_ETAG_MAX - 1);
+	memset(entry.version_id, 'v', JOB_VERSION_ID_MAX);
+	entry.proven_generation = UINT64_MAX;
+	entry.proof = JOB_PROOF_READ_BACK;
+	entry.proven_ms = INT64_MIN;
+	put_entry(fixture, entry);
+	assert_int_equal(get_entry(fixture, UINT64_MAX, entry.name, &read), 0);
+	assert_memory_equal(&read, &entry, sizeof(entry));
+	assert_int_equal(get_by_key(fixture, entry.key, &read), 0);
+	assert_memory_equal(&read, &entry, sizeof(entry));
+
+	char longer[JOURNAL_NAME_MAX + 2] = "";
+
+	memset(longer, 'n', JOURNAL_NAME_MAX + 1);
+	assert_int_equal(get_entry(fixture, UINT64_MAX, longer, &read), -ENAMETOOLONG);
+	assert_int_equal(do_delete_entry(fixture, &(struct call){.ino = 1, .name = longer}), -ENAMETOOLONG);
+	check_journal(fixture);
+}
+
+/* Keys around the limit of what stands whole in the index, with the same head. */
+static void long_keys_are_told_apart(void **state)
+{
+	struct fixture *fixture = *state;
+	static const int lengths[] = {1, 2, 399, 400, 479, 480, 481, 488, 489, 490, 491, 1023, 1024};
+	char keys[ARRAY_SIZE(lengths)][JOB_KEY_MAX + 1] = {0}, name[16];
+	struct journal_entry read;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		memset(keys[i], 'k', (size_t)lengths[i]);
+		snprintf(name, sizeof(name), "%zu", i);
+		put_entry(fixture, an_entry(1, name, i, keys[i]));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		assert_int_equal(get_by_key(fixture, keys[i], &read), 0);
+		assert_int_equal(read.ino, i);
+	}
+	keys[0][0] = 'x';
+	assert_int_equal(get_by_key(fixture, keys[0], &read), -ENOENT);
+	keys[12][1023] = 'x';
+	assert_int_equal(get_by_key(fixture, keys[12], &read), -ENOENT);
+	assert_int_equal(get_by_key(fixture, "", &read), -ENOENT);
+	check_journal(fixture);
+}
+
+static void several_entries_may_rely_on_one_key(void **state)
+{
+	struct fixture *fixture = *state;
+	struct journal_entry read;
+	const char *key = "p/log";
+
+	put_entry(fixture, an_entry(1, "log", 5, key));
+	put_entry(fixture, an_entry(1, "log.1", 5, key));
+	put_entry(fixture, an_entry(1, "log.2", 6, key));
+	assert_walk(fixture, walk_key, &(struct walk){.after = key}, 0, "1/log 1/log.1 1/log.2 ");
+	assert_int_equal(do_delete_entry(fixture, &(struct call){.ino = 1, .name = "log.1"}), 0);
+	assert_walk(fixture, walk_key, &(struct walk){.after = key}, 0, "1/log 1/log.2 ");
+	check_journal(fixture);
+	put_entry(fixture, an_entry(9, "other", 6, key)); /* into the gap */
+	assert_walk(fixture, walk_key, &(struct walk){.after = key}, 0, "1/log 9/other 1/log.2 ");
+	put_entry(fixture, an_entry(1, "log", 5, "p/elsewhere"));
+	assert_int_equal(get_by_key(fixture, "p/elsewhere", &read), 0);
+	assert_string_equal(read.name, "log");
+	put_entry(fixture, an_entry(1, "log.2", 6, ""));
+	assert_int_equal(get_by_key(fixture, key, &read), 0);
+	assert_string_equal(read.name, "other");
+	assert_int_equal(do_delete_entry(fixture, &(struct call){.ino = 9, .name = "other"}), 0);
+	assert_int_equal(get_by_key(fixture, key, &read), -ENOENT);
+	assert_walk(fixture, walk_key, &(struct walk){.after = key}, 0, "");
+	check_journal(fixture);
+}
+
+static void what_cannot_be_stored_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	struct journal_entry good = an_entry(1, "a", 2, "k"), bad[8];
+	struct journal_file file = a_file(1);
+	struct journal_entry read;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		bad[i] = good;
+	bad[0].name[0] = '\0';
+	strcpy(bad[1].name, "a/b");
+	memset(bad[2].name, 'n', sizeof(bad[2].name));
+	memset(bad[3].key, 'k', sizeof(bad[3].key));
+	memset(bad[4].etag, 'e', sizeof(bad[4].etag));
+	memset(bad[5].version_id, 'v', sizeof(bad[5].version_id));
+	bad[6].type = (enum journal_type)3;
+	bad[7].proof = (enum job_proof)9;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(do_put_entry(fixture, &(struct call){.entry = &bad[i]}), -EINVAL);
+	file.work = (enum journal_work)3;
+	assert_int_equal(do_put_file(fixture, &(struct call){.file = &file}), -EINVAL);
+	file.work = JOURNAL_IDLE;
+	memset(file.reason, 'r', sizeof(file.reason));
+	assert_int_equal(do_put_file(fixture, &(struct call){.file = &file}), -EINVAL);
+	assert_int_equal(get_entry(fixture, 1, "a", &read), -ENOENT);
+	check_journal(fixture);
+}
+
+/* --- block digests --- */
+
+struct blocks_case {
+	uint64_t ino;
+	uint32_t n_blocks;
+	uint8_t (*blocks)[JOB_SHA256_BYTES];
+};
+
+static int put_blocks(struct journal_txn *txn, void *arg)
+{
+	struct blocks_case *c = arg;
+
+	return journal_put_blocks(txn, c->ino, c->n_blocks, c->blocks);
+}
+
+static int get_blocks(struct journal_txn *txn, void *arg)
+{
+	struct blocks_case *c = arg;
+
+	return journal_get_blocks(txn, c->ino, &c->n_blocks, &c->blocks);
+}
+
+static void block_digests_come_back_and_go(void **state)
+{
+	struct fixture *fixture = *state;
+	static const uint32_t sizes[] = {1, 2, 100, 127, 128, JOB_BLOCKS_MAX, 3};
+	static uint8_t digests[JOB_BLOCKS_MAX][JOB_SHA256_BYTES];
+	struct blocks_case none = {.ino = 5}, many = {.ino = 5, .n_blocks = JOB_BLOCKS_MAX + 1, .blocks = digests};
+
+	fill(digests[0], sizeof(digests), 1);
+	put_file(fixture, a_file(5));
+	assert_int_equal(journal_view(fixture->journal, get_blocks, &none), -ENOENT);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct blocks_case in = {.ino = 5, .n_blocks = sizes[i], .blocks = digests}, out = {.ino = 5};
+
+		assert_int_equal(journal_update(fixture->journal, put_blocks, &in), 0);
+		assert_int_equal(journal_view(fixture->journal, get_blocks, &out), 0);
+		assert_int_equal(out.n_blocks, sizes[i]);
+		assert_memory_equal(out.blocks, digests, sizes[i] * JOB_SHA256_BYTES);
+		free(out.blocks);
+	}
+	assert_int_equal(journal_update(fixture->journal, put_blocks, &many), -EINVAL);
+	none.n_blocks = 0;
+	assert_int_equal(journal_update(fixture->journal, put_blocks, &none), 0);
+	assert_int_equal(journal_view(fixture->journal, get_blocks, &none), -ENOENT);
+	many.n_blocks = 4;
+	assert_int_equal(journal_update(fixture->journal, put_blocks, &many), 0);
+	assert_int_equal(do_delete_file(fixture, &(struct call){.ino = 5}), 0);
+	assert_int_equal(journal_view(fixture->journal, get_blocks, &none), -ENOENT);
+	check_journal(fixture);
+}
+
+/* --- transactions --- */
+
+static int put_then_fail(struct journal_txn *txn, void *arg)
+{
+	struct journal_file file = a_file(1), read;
+	struct journal_counts counts;
+
+	assert_int_equal(journal_put_file(txn, &file), 0);
+	assert_int_equal(journal_get_file(txn, 1, &read), 0);
+	assert_int_equal(journal_get_counts(txn, &counts), 0);
+	assert_int_equal(counts.files, 1);
+	return *(int *)arg;
+}
+
+static int put_after_bad(struct journal_txn *txn, void *arg)
+{
+	struct journal_file bad = a_file(1), good = a_file(2);
+
+	bad.work = (enum journal_work)3;
+	journal_put_file(txn, &bad);
+	assert_int_equal(journal_put_file(txn, &good), -EINVAL);
+	journal_delete_file(txn, 9);
+	return 0;
+}
+
+static void nothing_of_a_failed_update_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	static const int results[] = {-EAGAIN, 5, -ENOSPC, -EIO};
+	struct journal_file read;
+
+	for (size_t i = 0; i < ARRAY_SIZE(results); i++) {
+		int result = results[i];
+
+		assert_int_equal(journal_update(fixture->journal, put_then_fail, &result), result);
+		assert_int_equal(get_file(fixture, 1, &read), -ENOENT);
+		assert_int_equal(get_counts(fixture).files, 0);
+	}
+	assert_int_equal(journal_update(fixture->journal, put_after_bad, NULL), -EINVAL);
+	assert_int_equal(get_file(fixture, 2, &read), -ENOENT);
+	check_journal(fixture);
+}
+
+static void a_view_changes_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	struct journal_file file = a_file(1);
+	struct journal_entry entry = an_entry(1, "a", 1, "k");
+	static uint8_t digest[1][JOB_SHA256_BYTES];
+	struct blocks_case blocks = {.ino = 1, .n_blocks = 1, .blocks = digest};
+	struct call call = {.file = &file, .entry = &entry, .ino = 1, .name = "a"};
+
+	assert_int_equal(journal_view(fixture->journal, call_put_file, &call), -EACCES);
+	assert_int_equal(journal_view(fixture->journal, call_delete_file, &call), -EACCES);
+	assert_int_equal(journal_view(fixture->journal, call_put_entry, &call), -EACCES);
+	assert_int_equal(journal_view(fixture->journal, call_delete_entry, &call), -EACCES);
+	assert_int_equal(journal_view(fixture->journal, put_blocks, &blocks), -EACCES);
+	check_journal(fixture);
+}
+
+struct bulk {
+	uint64_t first, n;
+	int runs;
+	bool shuffled;
+};
+
+/* A permutation of 20 bits. */
+static uint64_t shuffle(uint64_t i)
+{
+	return (i * 0x9e3b5U + 12345) & 0xfffff;
+}
+
+static int put_bulk(struct journal_txn *txn, void *arg)
+{
+	struct bulk *bulk = arg;
+
+	bulk->runs++;
+	for (uint64_t i = bulk->first; i < bulk->first + bulk->n; i++) {
+		uint64_t id = bulk->shuffled ? shuffle(i) : i;
+		struct journal_file file = a_file(1000 + id);
+		char name[40], key[64];
+
+		snprintf(name, sizeof(name), "record-%07llu.json", (unsigned long long)id);
+		snprintf(key, sizeof(key), "site-a/data/%s", name);
+		struct journal_entry entry = an_entry(2, name, file.ino, key);
+
+		file.work = i % 8 ? JOURNAL_IDLE : JOURNAL_WAITING;
+		file.since_ms = file.due_ms = i % 8 ? 0 : (int64_t)i;
+		journal_put_file(txn, &file);
+		journal_put_entry(txn, &entry);
+	}
+	return 0;
+}
+
+static void a_full_map_is_enlarged(void **state)
+{
+	struct fixture *fixture = *state;
+	struct bulk bulk = {.first = 1, .n = 2000};
+
+	fixture_close(fixture);
+	fixture_open_sized(fixture, 160 << 10);
+	assert_int_equal(journal_update(fixture->journal, put_bulk, &bulk), 0);
+	assert_true(bulk.runs > 2);
+	assert_int_equal(get_counts(fixture).files, 2000);
+	check_journal(fixture);
+	bulk.first = 2001;
+	assert_int_equal(journal_update(fixture->journal, put_bulk, &bulk), 0);
+	assert_int_equal(get_counts(fixture).files, 4000);
+	check_journal(fixture);
+	fixture_close(fixture);
+	assert_false(fixture_open_sized(fixture, 160 << 10)); /* less than is there */
+	assert_int_equal(get_counts(fixture).files, 4000);
+	bulk.first = 4001;
+	assert_int_equal(journal_update(fixture->journal, put_bulk, &bulk), 0);
+	check_journal(fixture);
+}
+
+/* --- measuring --- */
+
+static void measure_order(uint64_t n, bool shuffled)
+{
+	void *state = NULL;
+	uint64_t n_pages = 0;
+	struct bulk bulk = {.n = 1000, .shuffled = shuffled};
+
+	assert_int_equal(fixture_setup(&state), 0);
+	struct fixture *fixture = state;
+	int64_t start = clock_ms();
+
+	for (; bulk.first < n; bulk.first += bulk.n)
+		assert_int_equal(journal_update(fixture->journal, put_bulk, &bulk), 0);
+	int64_t ms = clock_ms() - start;
+
+	assert_int_equal(journal_pages(fixture->journal, &n_pages), 0);
+	printf("%s: %llu files, %llu bytes of B-tree a file, %lld updates of 1,000 files in %lld ms, %lld files/s\n",
+		shuffled ? "random order" : "in order", (unsigned long long)n,
+		(unsigned long long)(n_pages * 4096 / n), (long long)(n / 1000), (long long)ms,
+		(long long)n * 1000 / (ms ? ms : 1));
+	fixture_close(fixture);
+	start = clock_ms();
+	fixture_open(fixture);
+	printf("  opened in %lld ms; ", (long long)(clock_ms() - start));
+	start = clock_ms();
+	assert_int_equal(store_probe(fixture->directory, journal_check_record), 0);
+	printf("after a crash %lld ms more\n", (long long)(clock_ms() - start));
+	assert_int_equal(fixture_teardown(&state), 0);
+}
+
+static void speed_and_size(void **state)
+{
+	measure_order(20000, false);
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_stored_file_comes_back),
+		TEST(counts_and_indices_follow_every_change),
+		TEST(oldest_and_next_due_are_the_smallest),
+		TEST(directories_are_walked_in_byte_order),
+		TEST(names_of_an_inode_follow_its_entries),
+		TEST(due_files_come_by_time_up_to_now),
+		TEST(a_visit_may_change_what_it_visits),
+		TEST(an_entry_of_the_largest_size_comes_back),
+		TEST(long_keys_are_told_apart),
+		TEST(several_entries_may_rely_on_one_key),
+		TEST(what_cannot_be_stored_is_refused),
+		TEST(block_digests_come_back_and_go),
+		TEST(nothing_of_a_failed_update_stays),
+		TEST(a_view_changes_nothing),
+		TEST(a_full_map_is_enlarged),
+		cmocka_unit_test(speed_and_size),
+	};
+#undef TEST
+	uint64_t n;
+
+	if (argc == 3 && strcmp(argv[1], "--measure") == 0 && parse_u64(argv[2], 1000, 1 << 20, &n) == 0) {
+		measure_order(n, false);
+		measure_order(n, true);
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
