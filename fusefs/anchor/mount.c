@@ -12,24 +12,29 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include "uploader/base/fdio.h"
+
 #define PROBE_TIMEOUT_MS 2000
 #define STACK_MAX 64 /* dead mounts on each other; more is a mistake of ours */
 
 /* A line is `ID PARENT MAJOR:MINOR ROOT WHERE OPTIONS [TAG…] - TYPE SOURCE SUPER_OPTIONS` (proc_pid_mountinfo(5)). */
 static void find_type(uint64_t id, char *out, size_t size)
 {
-	_cleanup_fclose_ FILE *file = fopen("/proc/self/mountinfo", "re");
-	_cleanup_free_ char *line = NULL;
-	size_t room = 0;
+	_cleanup_buf_ struct buf info = {0};
 
 	out[0] = '\0';
-	while (file && getline(&line, &room, file) > 0) {
-		const char *dash = strstr(line, " - ");
-
-		if (strtoull(line, NULL, 10) != id || !dash)
-			continue;
-		snprintf(out, size, "%.*s", (int)strcspn(dash + 3, " "), dash + 3);
+	if (read_file(AT_FDCWD, "/proc/self/mountinfo", &info) < 0)
 		return;
+	for (const char *line = info.data; line && *line;) {
+		size_t length = strcspn(line, "\n");
+		const char *dash = memmem(line, length, " - ", 3);
+
+		if (strtoull(line, NULL, 10) == id && dash) {
+			snprintf(out, size, "%.*s", (int)strcspn(dash + 3, " \n"), dash + 3);
+			return;
+		}
+		line += length;
+		line += *line == '\n';
 	}
 }
 
@@ -156,7 +161,7 @@ int mount_fuse(const char *target, mode_t mode, int *ret_fd, struct mount_top *r
 int mount_detach(const char *path, const struct mount_top *top, int *ret_hold)
 {
 	_cleanup_close_ int hold = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct mount_top now;
+	struct mount_top now = {0};
 
 	if (hold < 0)
 		return -errno;

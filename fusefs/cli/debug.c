@@ -7,6 +7,7 @@
 
 static int run(const struct config *config, int argc, char **argv)
 {
+	(void)config; /* the flags are in the environment */
 	char path[PATH_MAX], name[] = "ebbfs-fusefs", flag[] = "--debug";
 
 	if (argc != 2 || argv[1][0] == '-')

@@ -1,6 +1,5 @@
 /* ebbfs ls: what ebbfs thinks of each file. */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -38,7 +37,7 @@ static const char *printable(const char *name, char quoted[static LOG_QUOTE_MAX]
 
 static void print_entry(const char *directory, const json_t *entry)
 {
-	const char *state = member(entry, "state"), *reason = member(entry, "reason");
+	const char *reason = member(entry, "reason");
 	int64_t mtime_ns = json_integer_value(json_object_get(entry, "mtime_ns"));
 	time_t seconds = mtime_ns / NSEC_PER_SEC - (mtime_ns % NSEC_PER_SEC < 0);
 	bool directory_itself = is_directory(entry);
@@ -48,11 +47,11 @@ static void print_entry(const char *directory, const json_t *entry)
 
 	if (localtime_r(&seconds, &tm))
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
-	format_bytes((uint64_t)json_integer_value(json_object_get(entry, "size")), size);
+	snprintf(size, sizeof(size), "%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(entry, "size")));
 	if (path_join(directory, member(entry, "name"), path) < 0)
 		snprintf(path, sizeof(path), "%s", member(entry, "name"));
-	printf("%-9s  %10s  %s  %s%s", state, directory_itself ? "-" : size, when, printable(path, quoted),
-		directory_itself ? "/" : "");
+	printf("%-9s  %12s  %s  %s%s", directory_itself ? "dir" : member(entry, "state"),
+		directory_itself ? "-" : size, when, printable(path, quoted), directory_itself ? "/" : "");
 	if (strcmp(reason, "-") != 0)
 		printf("  (%s)", printable(reason, why));
 	putchar('\n');

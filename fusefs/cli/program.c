@@ -5,8 +5,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-extern char **environ;
-
 static int try_at(const char *directory, size_t length, const char *name, char *out)
 {
 	struct stat st;

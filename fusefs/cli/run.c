@@ -19,6 +19,7 @@
 
 static void warn_unknown(const char *name, void *arg)
 {
+	(void)arg;
 	/* Where the programs are is the command line's own affair (program.h). */
 	if (strcmp(name, "EBBFS_BIN") != 0)
 		log_warning("%s means nothing to ebbfs: a typing error?", name);
@@ -33,13 +34,30 @@ static bool is_below(const char *path, const char *directory)
 	return !strncmp(path, directory, length) && (path[length] == '\0' || path[length] == '/');
 }
 
+/* A dead mount of an earlier run passes: the anchor clears it away. */
+static int check_directory(const char *name, const char *path)
+{
+	struct statx stx;
+	int r = statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0 ? -errno : 0;
+
+	if (r == 0 && !S_ISDIR(stx.stx_mode))
+		r = -ENOTDIR;
+	if (r == 0 || r == -ENOTCONN || r == -ECONNABORTED)
+		return 0;
+	return cli_fail(EXIT_USAGE, "%s=%s: %s: must be a directory that exists", name, path, strerror(-r));
+}
+
 /* 0, or EXIT_USAGE after it said why. */
-static int check(const struct config *config, bool needs_target)
+static int check(const struct config *config, bool needs_target, bool needs_data)
 {
 	char error[CONFIG_ERROR_MAX];
 
 	if (needs_target && config_require_target(config, error) < 0)
 		return cli_fail(EXIT_USAGE, "%s", error);
+	if (needs_data && check_directory("EBBFS_DATA", config->data) != 0)
+		return EXIT_USAGE;
+	if (needs_data && config->backing != config->data && check_directory("EBBFS_BACKING", config->backing) != 0)
+		return EXIT_USAGE;
 	if (is_below(config->state, config->data) || is_below(config->state, config->backing))
 		return cli_fail(EXIT_USAGE, "EBBFS_STATE=%s: must not lie in the data directory", config->state);
 	if (is_below(config->run, config->data) || is_below(config->run, config->backing))
@@ -54,9 +72,10 @@ static int make_directory(const char *name, const char *path, mode_t mode)
 	char part[PATH_MAX];
 	struct stat st;
 
-	if (strlen(path) >= sizeof(part))
+	int n = snprintf(part, sizeof(part), "%s", path);
+
+	if (n < 0 || (size_t)n >= sizeof(part))
 		return cli_fail(EXIT_FAILED, "%s=%s: %s", name, path, strerror(ENAMETOOLONG));
-	strcpy(part, path);
 	for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
 		(void)!mkdir(part, 0755);
@@ -157,7 +176,7 @@ static int run(const struct config *config, int argc, char **argv)
 		n = 1;
 		snprintf(kind, sizeof(kind), "run-%s", part_name(all[first]));
 	}
-	int r = check(config, n > 1 || all[first] != PART_ANCHOR);
+	int r = check(config, n > 1 || all[first] != PART_ANCHOR, all[first] == PART_ANCHOR);
 
 	return r != 0 ? r : run_parts(config, all + first, n, kind);
 }
@@ -171,8 +190,8 @@ const struct command command_run = {
 		"SIGTERM or SIGINT ends it in order: it waits up to EBBFS_DRAIN until every\n"
 		"closed file is in S3, then ends uploader, fusefs and anchor and leaves the plain\n"
 		"directory. A second signal skips the waiting.\n\n"
-		"Killed by SIGKILL, its children go on serving; the next `ebbfs run` with the same\n"
-		"EBBFS_RUN ends them first.\n\n"
+		"Killed by SIGKILL, its children go on serving; the next `ebbfs run` with the\n"
+		"same EBBFS_RUN ends them first.\n\n"
 		"Exit codes: 0 ended in order, 1 could not start or something had to be forced,\n"
 		"2 the configuration is wrong: nothing was mounted.",
 	.run = run,

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "uploader/base/sock.h"
@@ -22,20 +21,22 @@ int ask_encode(struct buf *buf, const struct ask_request *request)
 
 int ask_decode(const void *bytes, size_t length, struct ask_request *ret)
 {
-	struct ask_request request = {0};
+	struct ask_request request = {.type = ASK_STATUS};
 	struct buf_reader reader;
 
 	buf_reader_init(&reader, bytes, length);
 	if (buf_get_u32(&reader) != ASK_MAGIC || buf_get_u16(&reader) != ASK_VERSION)
 		return -EBADMSG;
-	request.type = buf_get_u16(&reader);
+	uint16_t type = buf_get_u16(&reader);
+
 	buf_get_text16(&reader, request.path, sizeof(request.path));
 	int r = buf_reader_finish(&reader);
 
 	if (r < 0)
 		return r;
-	if (request.type != ASK_STATUS && request.type != ASK_LIST)
+	if (type != ASK_STATUS && type != ASK_LIST)
 		return -EBADMSG;
+	request.type = (enum ask_type)type;
 	*ret = request;
 	return 0;
 }
@@ -55,12 +56,10 @@ static ssize_t receive(int fd, void *bytes, size_t size, int64_t timeout_ms)
 
 static int receive_answer(int fd, int64_t timeout_ms, struct buf *json, int *ret_answer)
 {
-	_cleanup_free_ char *chunk = malloc(ASK_CHUNK_BYTES);
 	struct buf_reader reader;
+	char chunk[ASK_CHUNK_BYTES];
 	uint8_t head[4];
 
-	if (!chunk)
-		return -ENOMEM;
 	ssize_t n = receive(fd, head, sizeof(head), timeout_ms);
 
 	if (n < 0)
@@ -72,7 +71,7 @@ static int receive_answer(int fd, int64_t timeout_ms, struct buf *json, int *ret
 
 	if (answer < 0)
 		return -EBADMSG;
-	while ((n = receive(fd, chunk, ASK_CHUNK_BYTES, timeout_ms)) > 0) {
+	while ((n = receive(fd, chunk, sizeof(chunk), timeout_ms)) > 0) {
 		if (buf_put(json, chunk, (size_t)n) < 0)
 			return json->error;
 	}

@@ -14,6 +14,7 @@
 
 static void round_trip(void **state)
 {
+	(void)state;
 	static const char *const paths[] = {"", "a", "a/b c/\n\xff", "x"};
 	struct ask_request longest = {.type = ASK_LIST}, out;
 	_cleanup_buf_ struct buf buf = {0};
@@ -38,6 +39,7 @@ static void round_trip(void **state)
 
 static void every_cut_is_refused(void **state)
 {
+	(void)state;
 	struct ask_request in = {.type = ASK_LIST, .path = "some/path"},
 			   out = {.type = ASK_STATUS, .path = "untouched"};
 	_cleanup_buf_ struct buf buf = {0};
@@ -52,6 +54,7 @@ static void every_cut_is_refused(void **state)
 
 static void foreign_fields_are_refused(void **state)
 {
+	(void)state;
 	static const struct {
 		size_t at;
 		char value;
@@ -108,19 +111,25 @@ static void start(struct server *server)
 	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
 }
 
-static void stop(struct server *server)
+static void remove_socket(const struct server *server)
 {
 	char path[128];
 
-	pthread_join(server->thread, NULL);
-	close(server->fd);
 	snprintf(path, sizeof(path), "%s/" ASK_SOCKET_STATUS, server->run);
 	unlink(path);
 	rmdir(server->run);
 }
 
+static void stop(struct server *server)
+{
+	pthread_join(server->thread, NULL);
+	close(server->fd);
+	remove_socket(server);
+}
+
 static void packets_are_joined(void **state)
 {
+	(void)state;
 	static const char *const packets[] = {"{\"a\":", "1", "}", NULL};
 	struct server server = {.packets = packets};
 	struct ask_request request = {.type = ASK_STATUS};
@@ -136,6 +145,7 @@ static void packets_are_joined(void **state)
 
 static void errno_of_the_answer(void **state)
 {
+	(void)state;
 	struct server server = {.answer = ENOENT};
 	struct ask_request request = {.type = ASK_LIST, .path = "gone"};
 	_cleanup_buf_ struct buf json = {0};
@@ -150,6 +160,7 @@ static void errno_of_the_answer(void **state)
 
 static void ceiling_and_silence(void **state)
 {
+	(void)state;
 	static const char *const packets[] = {"0123456789", "0123456789", NULL};
 	struct server large = {.packets = packets}, silent = {.silent = true};
 	struct ask_request request = {.type = ASK_STATUS};
@@ -167,6 +178,7 @@ static void ceiling_and_silence(void **state)
 
 static void nobody_there(void **state)
 {
+	(void)state;
 	struct ask_request request = {.type = ASK_STATUS};
 	_cleanup_buf_ struct buf json = {0};
 	int answer;
@@ -178,10 +190,7 @@ static void nobody_there(void **state)
 	pthread_join(server.thread, NULL);
 	close(server.fd);
 	assert_int_equal(ask(server.run, &request, 50, &json, &answer), -ECONNREFUSED);
-	server.fd = -1;
-	unlink(strcat(server.run, "/" ASK_SOCKET_STATUS));
-	*strrchr(server.run, '/') = '\0';
-	rmdir(server.run);
+	remove_socket(&server);
 }
 
 int main(void)
