@@ -54,6 +54,23 @@ static void drop(struct server *server, struct peer *peer, const char *why)
 		anchor_fusefs_gone(server->anchor);
 }
 
+/* A free place, or that of the peer that has been silent for longest: only one is ever attached. */
+static struct peer *find_room(struct server *server)
+{
+	struct peer *oldest = NULL;
+
+	for (size_t i = 0; i < PEERS_MAX; i++) {
+		struct peer *peer = &server->peers[i];
+
+		if (peer->fd < 0)
+			return peer;
+		if (!peer->attached && (!oldest || peer->deadline_ms < oldest->deadline_ms))
+			oldest = peer;
+	}
+	drop(server, oldest, "made room for another");
+	return oldest;
+}
+
 static void accept_peer(struct server *server)
 {
 	_cleanup_close_ int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -67,16 +84,11 @@ static void accept_peer(struct server *server)
 		log_warning("refused a connection of uid=%u pid=%d", credentials.uid, (int)credentials.pid);
 		return;
 	}
-	for (size_t i = 0; i < PEERS_MAX; i++) {
-		struct peer *peer = &server->peers[i];
 
-		if (peer->fd >= 0)
-			continue;
-		*peer = (struct peer){
-			.fd = TAKE_FD(fd), .pid = credentials.pid, .deadline_ms = clock_ms() + ATTACH_DEADLINE_MS};
-		return;
-	}
-	log_warning("refused a connection of pid=%d: there are %d already", (int)credentials.pid, PEERS_MAX);
+	struct peer *peer = find_room(server);
+
+	*peer = (struct peer){
+		.fd = TAKE_FD(fd), .pid = credentials.pid, .deadline_ms = clock_ms() + ATTACH_DEADLINE_MS};
 }
 
 static void grant(struct server *server, struct peer *peer, int error)

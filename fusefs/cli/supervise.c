@@ -77,9 +77,10 @@ static int help_drain(const struct config *config)
 	struct status status;
 	int code = drain_wait(config, config->drain_ms, &status);
 
-	if (code == EXIT_TIMED_OUT || code == EXIT_NOT_RUNNING)
-		log_warning("drain %s: %" PRId64 " files wait; they are uploaded after the next start",
-			code == EXIT_TIMED_OUT ? "timed out" : "gave up, fusefs does not answer",
+	if (!status.serving)
+		log_warning("fusefs does not say what waits; it is uploaded after the next start");
+	else if (code == EXIT_TIMED_OUT || code == EXIT_NOT_RUNNING)
+		log_warning("drain timed out: %" PRId64 " files wait; they are uploaded after the next start",
 			status_waiting(&status));
 	else
 		log_info("drained: %" PRId64 " files in S3, %" PRId64 " parked", status.proven, status.parked);

@@ -2,8 +2,9 @@
 """A stand-in for ebbfs-fusefs: attaches to ebbfs-anchor, serves an empty directory, answers at the status socket.
 
 Installed as `ebbfs-fusefs` in a directory of EBBFS_BIN it lets `ebbfs run` and the command line be tried alone.
-$FAKE_STATUS names a file that holds the answer to ASK_STATUS, $FAKE_LIST one for ASK_LIST; both are read anew for
-every question. A look-up of the name `hang` is never answered.
+$FAKE_STATUS names a file with the answer to ASK_STATUS, $FAKE_LIST one with an object whose names are paths and whose
+values are answers to ASK_LIST; both are read anew for every question. With $FAKE_STAY it goes on without its anchor.
+A look-up of the name `hang` is never answered.
 """
 
 import errno
@@ -87,23 +88,26 @@ def serve_request(fuse):
     return opcode
 
 
-def answer_for(kind):
-    path = os.environ.get("FAKE_STATUS" if kind == ASK_STATUS else "FAKE_LIST")
-    if not path and kind == ASK_STATUS:
-        return 0, json.dumps(STATUS).encode()
-    try:
-        with open(path or "/nonexistent", "rb") as file:
-            return 0, file.read()
-    except OSError as problem:
-        return problem.errno, b""
+def answer_for(kind, path):
+    source = os.environ.get("FAKE_STATUS" if kind == ASK_STATUS else "FAKE_LIST")
+    if not source:
+        return (0, json.dumps(STATUS).encode()) if kind == ASK_STATUS else (errno.ENOENT, b"")
+    with open(source, "rb") as file:
+        text = file.read()
+    if kind == ASK_STATUS:
+        return 0, text
+    answers = json.loads(text)
+    return (0, json.dumps(answers[path]).encode()) if path in answers else (errno.ENOENT, b"")
 
 
 def answer_question(server):
     client, _ = server.accept()
     with client:
-        magic, version, kind = struct.unpack_from(">IHH", client.recv(8192))
+        question = client.recv(8192)
+        magic, version, kind, length = struct.unpack_from(">IHHH", question)
+        assert length == len(question) - 10
         assert (magic, version) == (ASK_MAGIC, 1)
-        error, text = answer_for(kind)
+        error, text = answer_for(kind, os.fsdecode(question[10:]))
         client.sendall(struct.pack(">i", error))
         for at in range(0, len(text), CHUNK):
             client.sendall(text[at:at + CHUNK])
@@ -128,8 +132,12 @@ def main():
         pass
     anchor.sendall(handover(SERVING))
     status = listen(run, "status")
+    sources = [fuse, status, anchor]
     while True:
-        ready, _, _ = select.select([fuse, status, anchor], [], [])
+        ready, _, _ = select.select(sources, [], [])
+        if anchor in ready and os.environ.get("FAKE_STAY"):
+            sources.remove(anchor)
+            continue
         if anchor in ready:
             sys.exit("the anchor is gone")
         if fuse in ready and serve_request(fuse) is None:
