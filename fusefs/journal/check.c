@@ -7,12 +7,6 @@
 
 /* --- one record, alone (in the probe's child) --- */
 
-/* A newer version's record is no damage. */
-static int sound(int r)
-{
-	return r == -EPROTO ? 0 : r;
-}
-
 static bool is_zero(const uint8_t *bytes, size_t length)
 {
 	return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
@@ -39,7 +33,7 @@ static bool is_meta(struct store_bytes key, const char *name)
 	return key.length == strlen(name) && memcmp(key.data, name, key.length) == 0;
 }
 
-/* *ret_newer: the schema is; what this version knows of it ends here. */
+/* *ret_newer: the schema is; what this version knows of it ends here. (Keys come in order: counts before schema.) */
 static int check_meta(struct store_bytes key, struct store_bytes value, bool *ret_newer)
 {
 	struct journal_counts counts;
@@ -47,11 +41,17 @@ static int check_meta(struct store_bytes key, struct store_bytes value, bool *re
 	int r = 0;
 
 	if (is_meta(key, JOURNAL_META_COUNTS))
-		return record_decode_counts(value.data, value.length, &counts);
+		r = record_decode_counts(value.data, value.length, &counts);
 	if (is_meta(key, JOURNAL_META_SCHEMA))
 		r = record_decode_schema(value.data, value.length, &schema);
-	*ret_newer = r == -EPROTO || schema > JOURNAL_SCHEMA;
-	return r;
+	*ret_newer |= r == -EPROTO || schema > JOURNAL_SCHEMA;
+	return r == -EPROTO ? 0 : r;
+}
+
+/* A newer form of record comes with a newer schema; under ours, such a version byte is garbage. */
+static int refuse_newer(int r)
+{
+	return r == -EPROTO ? -EIO : r;
 }
 
 static int check_entry(struct store_bytes key, struct store_bytes value)
@@ -84,11 +84,11 @@ int journal_check_record(enum store_db db, struct store_bytes key, struct store_
 		return 0;
 	switch (db) {
 	case STORE_META:
-		return sound(check_meta(key, value, &newer));
+		return check_meta(key, value, &newer);
 	case STORE_FILE:
-		return sound(check_file(key, value));
+		return refuse_newer(check_file(key, value));
 	case STORE_ENTRY:
-		return sound(check_entry(key, value));
+		return refuse_newer(check_entry(key, value));
 	case STORE_INODE:
 		return record_parse_name(key.data, key.length, &ino, &dir, name);
 	case STORE_DUE:
@@ -97,7 +97,7 @@ int journal_check_record(enum store_db db, struct store_bytes key, struct store_
 	case STORE_PARKED:
 		return record_parse_ino(key.data, key.length, &ino);
 	case STORE_BLOCKS:
-		return sound(check_blocks(value));
+		return refuse_newer(check_blocks(value));
 	case STORE_OBJECT:
 		return value.length > 0 && key.length > RECORD_SLOT_BYTES ? 0 : -EIO;
 	case STORE_DBS:

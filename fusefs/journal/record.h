@@ -34,6 +34,9 @@ void record_key_name(struct record_key *ret, uint64_t ino, uint64_t dir, const c
 void record_key_object(struct record_key *ret, const char *key);              /* what its slots begin with */
 void record_key_slot(struct record_key *ret, const char *key, uint16_t slot); /* object */
 
+/* 1 to JOURNAL_NAME_MAX bytes, none of them NUL or a slash. */
+bool record_is_name(const void *name, size_t length);
+
 /* Keys read back: 0 or -EIO. */
 int record_parse_ino(const void *bytes, size_t length, uint64_t *ret_ino) _must_check_;
 int record_parse_time(const void *bytes, size_t length, int64_t *ret_ms, uint64_t *ret_ino) _must_check_;

@@ -189,10 +189,21 @@ int store_begin(struct store *store, bool writable, struct store_txn *ret)
 	return store_translate(code);
 }
 
+/* LMDB says EIO for a write that was cut short, as one is that fills the volume. */
+static int commit_code(struct store *store, int code)
+{
+	off_t next = (off_t)(store->reserved_bytes + RESERVE_STEP_BYTES);
+
+	if (code == EIO && fallocate(store->fd, FALLOC_FL_KEEP_SIZE, 0, next) < 0 &&
+		(errno == ENOSPC || errno == EDQUOT))
+		return ENOSPC;
+	return code;
+}
+
 int store_end(struct store_txn *txn, bool commit)
 {
 	if (commit && txn->writable && !txn->error)
-		store_note(txn, mdb_txn_commit(txn->mdb));
+		store_note(txn, commit_code(txn->store, mdb_txn_commit(txn->mdb)));
 	else
 		mdb_txn_abort(txn->mdb);
 	txn->mdb = NULL;

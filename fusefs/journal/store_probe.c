@@ -67,8 +67,7 @@ static int probe(const char *directory, visit_fn visit)
 
 	if (r == -ENOMEM)
 		return PROBE_FAILED;
-	/* A newer version's record is no damage; whoever reads it says so. */
-	return r == 0 || r == -EPROTO ? PROBE_SOUND : PROBE_DAMAGED;
+	return r == 0 ? PROBE_SOUND : PROBE_DAMAGED;
 }
 
 static void child(const char *directory, visit_fn visit)

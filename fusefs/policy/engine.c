@@ -1,0 +1,183 @@
+/* The engine's thread: waits for events, results and times, and does one round of everything. */
+#include "fusefs/policy/engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "uploader/base/log.h"
+#include "uploader/base/units.h"
+
+#define JOURNAL_RETRY_MS 1000
+
+int engine_init(struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal, int backing_fd)
+{
+	char error[256];
+	struct stat st;
+
+	*engine = (struct engine){
+		.config = config,
+		.fs = fs,
+		.journal = journal,
+		.backing_fd = backing_fd,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER,
+		.listen_fd = -1,
+		.uploader_fd = -1,
+		.scan_wanted = true,
+	};
+	atomic_store(&engine->counters.scanning, true);
+	engine->last_event = &engine->first_event;
+	engine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	engine->flights = calloc(ENGINE_FLIGHTS_MAX, sizeof(*engine->flights));
+	if (engine->wake_fd < 0 || !engine->flights)
+		return -ENOMEM;
+	if (fstat(backing_fd, &st) < 0)
+		return -errno;
+	engine->root_ino = st.st_ino;
+	if (keys_init(&engine->keys, config->prefix, config->exclude, error, sizeof(error)) < 0) {
+		log_error("%s", error);
+		return -EINVAL;
+	}
+	return engine_link_open(engine);
+}
+
+void engine_done(struct engine *engine)
+{
+	struct fs_event *events = engine_take_events(engine);
+
+	while (events) {
+		struct fs_event *event = events;
+
+		events = event->next;
+		free(event);
+	}
+	cleanup_close(&engine->uploader_fd);
+	cleanup_close(&engine->listen_fd);
+	cleanup_close(&engine->wake_fd);
+	free(engine->flights);
+}
+
+void engine_stop(struct engine *engine)
+{
+	const uint64_t one = 1;
+
+	pthread_mutex_lock(&engine->lock);
+	engine->stopping = true;
+	pthread_cond_broadcast(&engine->changed);
+	pthread_mutex_unlock(&engine->lock);
+	ssize_t n = write(engine->wake_fd, &one, sizeof(one));
+	(void)n;
+}
+
+static bool is_stopping(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	bool stopping = engine->stopping;
+
+	pthread_mutex_unlock(&engine->lock);
+	return stopping;
+}
+
+/* Events that could not be recorded wait here for the next try, before those that came later. */
+static struct fs_event *append(struct fs_event *events, struct fs_event *more)
+{
+	struct fs_event **end = &events;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = more;
+	return events;
+}
+
+static bool has_events(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	bool any = engine->first_event;
+
+	pthread_mutex_unlock(&engine->lock);
+	return any;
+}
+
+/* Events are recorded a few times a second at most, many at a time: a commit waits for the disk. Returns the ms until
+ * there is to be another try, -1: no events are left. */
+static int64_t record_events(struct engine *engine, struct fs_event **held, bool at_once)
+{
+	int64_t wait = engine->last_commit_ms + ENGINE_COALESCE_MS - clock_ms();
+
+	/* Left in the list meanwhile, where more of them wake nobody. */
+	if (wait > 0 && !at_once)
+		return *held || has_events(engine) ? wait : -1;
+	*held = append(*held, engine_take_events(engine));
+	if (!*held)
+		return -1;
+	engine->last_commit_ms = clock_ms();
+	int r = engine_apply(engine, *held);
+
+	if (r == 0) {
+		*held = NULL;
+		engine->dispatch_at_ms = 0;
+		return -1;
+	}
+	/* A full or broken disk under the journal. The list is bounded, the tree is compared when it works again. */
+	log_error("journal: cannot record changes: %s; trying again", strerror(-r));
+	engine->last_commit_ms = clock_ms() + JOURNAL_RETRY_MS;
+	return JOURNAL_RETRY_MS;
+}
+
+static void handle(struct engine *engine, struct pollfd fds[3])
+{
+	uint64_t count;
+
+	if (fds[0].revents) {
+		ssize_t n = read(engine->wake_fd, &count, sizeof(count));
+		(void)n;
+	}
+	if (fds[1].revents)
+		engine_link_accept(engine);
+	if (fds[2].revents) {
+		engine_link_receive(engine);
+		engine->dispatch_at_ms = 0;
+	}
+}
+
+static int64_t dispatch_if_due(struct engine *engine)
+{
+	int64_t now = clock_ms();
+
+	if (now >= engine->dispatch_at_ms)
+		engine->dispatch_at_ms = now + engine_dispatch(engine);
+	return engine->dispatch_at_ms > now ? engine->dispatch_at_ms - now : 0;
+}
+
+void *engine_thread(void *arg)
+{
+	struct engine *engine = arg;
+	struct fs_event *held = NULL;
+
+	while (!is_stopping(engine)) {
+		int64_t until_record = record_events(engine, &held, false);
+		int64_t until_due = dispatch_if_due(engine);
+		int64_t wait = until_record >= 0 && until_record < until_due ? until_record : until_due;
+		struct pollfd fds[3] = {
+			{.fd = engine->wake_fd, .events = POLLIN},
+			{.fd = engine->listen_fd, .events = POLLIN},
+			{.fd = engine->uploader_fd, .events = POLLIN},
+		};
+
+		if (poll(fds, ARRAY_SIZE(fds), (int)wait) > 0)
+			handle(engine, fds);
+	}
+	engine_link_close(engine);
+	(void)record_events(engine, &held, true);
+	while (held) {
+		struct fs_event *event = held;
+
+		held = event->next;
+		free(event);
+	}
+	return NULL;
+}

@@ -1,0 +1,142 @@
+/* The engine: turns what happens to files into journal records, records into jobs, results into receipts.
+ *
+ * One thread of its own owns the journal's writes, the uploader's socket and the jobs in flight. Others reach it by:
+ * engine_on_event() from FUSE threads and the scan (a list under `lock`, never waiting for the engine), and by the
+ * atomic counters. A view of the journal may be taken by any thread.
+ *
+ * The backing directory is the truth: whatever is missed here (an overflow, a crash before the commit) is found again
+ * by the scan. */
+#ifndef EBBFS_ENGINE_H
+#define EBBFS_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "fusefs/fs/fs.h"
+#include "fusefs/journal/journal.h"
+#include "fusefs/policy/keys.h"
+#include "uploader/base/config.h"
+#include "uploader/wire/job.h"
+
+#define ENGINE_FLIGHTS_MAX 256
+#define ENGINE_EVENTS_MAX 65536	 /* beyond, events are dropped and the tree is compared again */
+#define ENGINE_COALESCE_MS 100	 /* events wait at most this long for others before a commit */
+#define ENGINE_PATH_MAX 4096
+
+/* Beside fs_event_type, from the scan: */
+#define ENGINE_EVENT_FOUND 64	/* new_ino 1: content unknown or changed; 0: only the key or the times are in doubt */
+#define ENGINE_EVENT_GONE 65	/* `name` in `dir`, once `ino`, is not there */
+
+/* A job that the uploader has. */
+struct flight {
+	uint64_t id; /* 0: free */
+	uint64_t ino, dir, generation;
+	char name[JOURNAL_NAME_MAX + 1];
+	char key[JOB_KEY_MAX + 1];
+	char path[ENGINE_PATH_MAX];
+	int fd;
+	struct stat st; /* when it was sent */
+	int64_t birth_ns;
+	bool cancelled;
+};
+
+struct engine_counters {
+	atomic_uint_fast64_t closed, uploaded, present, copied, uploaded_bytes, dropped_events;
+	atomic_int_fast64_t last_success_ms, last_failure_ms; /* wall clock; 0: never */
+	atomic_uint uploading;
+	atomic_bool connected, scanning;
+};
+
+struct engine {
+	const struct config *config;
+	struct keys keys;
+	struct fs *fs;
+	struct journal *journal;
+	int backing_fd;
+	uint64_t root_ino;
+	struct engine_counters counters;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* room for events, a scan asked for, or the end */
+	struct fs_event *first_event, **last_event;
+	size_t n_events;
+	bool stopping;
+	bool scan_wanted;
+	char last_error[JOB_TEXT_MAX]; /* of a job; "" once one worked */
+	int wake_fd;
+
+	/* The engine's thread only. */
+	int listen_fd, uploader_fd;
+	uint32_t capacity; /* of the uploader */
+	uint32_t n_flights;
+	uint64_t last_job_id;
+	struct flight *flights; /* ENGINE_FLIGHTS_MAX */
+	int64_t pause_until_ms;	/* clock_ms(): the endpoint is down */
+	uint32_t pauses;	/* in a row */
+	int64_t last_commit_ms;
+	int64_t dispatch_at_ms; /* clock_ms(): no reason to look at the queue before */
+};
+
+/* events.c */
+void engine_on_event(struct fs_event *event, void *engine);
+struct fs_event *engine_take_events(struct engine *engine);
+/* Waits for room, then hands the event over: for the scan, which may. Returns false at the end. */
+bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char *name, uint64_t ino, bool is_dir,
+	bool content_differs);
+void engine_want_scan(struct engine *engine);
+void engine_set_error(struct engine *engine, const char *text);
+
+/* apply.c: events into the journal, in one transaction. Frees them if the result is 0. */
+int engine_apply(struct engine *engine, struct fs_event *events) _must_check_;
+
+/* paths.c: the path of a name below the data directory, by the journal's records of directories. 0; -ENOENT when one
+ * of them is not known (the scan will find it); -ENAMETOOLONG. */
+int engine_path(const struct engine *engine, struct journal_txn *txn, uint64_t dir, const char *name,
+	char out[static ENGINE_PATH_MAX]) _must_check_;
+/* Opens below the data directory without following links. The descriptor or -errno. */
+int engine_open(const struct engine *engine, const char *path, int flags) _must_check_;
+
+/* dispatch.c: sends what is due, as much as the uploader takes. Returns the time in ms until more is due (-1: not
+ * known to be). */
+int64_t engine_dispatch(struct engine *engine);
+
+/* results.c */
+/* Records any number of answers in one transaction. */
+void engine_on_results(struct engine *engine, const struct job_result *results, size_t n);
+#define ENGINE_RESULTS_MAX 32
+/* The uploader is gone: its jobs go back to the queue. */
+void engine_recall_flights(struct engine *engine);
+struct flight *engine_find_flight(struct engine *engine, uint64_t id);
+bool engine_is_in_flight(const struct engine *engine, uint64_t ino);
+void engine_land(struct engine *engine, struct flight *flight);
+
+/* link.c: the uploader's socket. */
+int engine_link_open(struct engine *engine) _must_check_;
+void engine_link_accept(struct engine *engine);
+void engine_link_receive(struct engine *engine);
+void engine_link_close(struct engine *engine);
+int engine_link_send(struct engine *engine, const struct job_request *request, int fd) _must_check_;
+void engine_link_cancel(struct engine *engine, uint64_t id);
+
+/* engine.c */
+int engine_init(struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal,
+	int backing_fd) _must_check_;
+void engine_done(struct engine *engine);
+void *engine_thread(void *engine);
+void engine_stop(struct engine *engine);
+
+/* scan.c: a thread that compares the tree with the journal when engine.scan_wanted is set. */
+void *scan_thread(void *engine);
+
+/* status.c: a thread that answers $EBBFS_RUN/status. */
+struct status_server {
+	struct engine *engine;
+	int listen_fd;
+};
+int status_open(struct status_server *server, struct engine *engine) _must_check_;
+void *status_thread(void *server);
+
+#endif

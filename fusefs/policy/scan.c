@@ -1,0 +1,282 @@
+/* Compares the tree with the journal, in the background, while the mount serves: what was never uploaded, changed while
+ * nobody looked, or moved with its directory is offered to the engine; names that are gone are taken out.
+ *
+ * Directories wait as relative paths, deepest first, so that what waits is bounded by the tree's width times its depth.
+ * A directory's entries are compared a chunk at a time, each chunk in a view of the journal of its own. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fusefs/policy/engine.h"
+#include "uploader/base/log.h"
+#include "uploader/base/units.h"
+
+#define CHUNK 128
+
+struct pending {
+	struct pending *next;
+	uint64_t ino;
+	char path[];
+};
+
+struct seen {
+	struct stat st;
+	char name[JOURNAL_NAME_MAX + 1];
+	bool offer, content_differs;
+};
+
+struct scan {
+	struct engine *engine;
+	struct pending *pending;
+	uint64_t dir;	  /* inode of the directory being compared */
+	const char *path; /* of it */
+	struct seen *seen;
+	size_t n_seen;
+	uint64_t files, offered;
+	bool incomplete;
+};
+
+static bool is_dots(const char *name)
+{
+	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+static void push(struct scan *scan, const char *parent, const char *name, uint64_t ino)
+{
+	size_t size = strlen(parent) + strlen(name) + 2;
+	struct pending *pending = malloc(sizeof(*pending) + size);
+
+	if (!pending || size > ENGINE_PATH_MAX) {
+		scan->incomplete = true;
+		free(pending);
+		return;
+	}
+	snprintf(pending->path, size, "%s%s%s", parent, *parent ? "/" : "", name);
+	pending->ino = ino;
+	pending->next = scan->pending;
+	scan->pending = pending;
+}
+
+/* Nothing to do only if the receipt is about this very content, under the key that the path has now. */
+static int compare_file(struct scan *scan, struct journal_txn *txn, struct seen *seen)
+{
+	char path[ENGINE_PATH_MAX], key[JOB_KEY_MAX + 1];
+	struct journal_entry entry;
+	struct journal_file file;
+	int n = snprintf(path, sizeof(path), "%s%s%s", scan->path, *scan->path ? "/" : "", seen->name);
+
+	if (n < (int)sizeof(path) && keys_excluded(&scan->engine->keys, path))
+		return 0;
+	seen->offer = seen->content_differs = true;
+	int r = journal_get_entry(txn, scan->dir, seen->name, &entry);
+
+	if (r < 0 || entry.ino != seen->st.st_ino)
+		return r == -ENOENT ? 0 : r;
+	r = journal_get_file(txn, seen->st.st_ino, &file);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	seen->content_differs = file.proven_generation != file.generation || file.size != (uint64_t)seen->st.st_size ||
+		file.mtime_ns != timespec_ns(seen->st.st_mtim);
+	if (file.work != JOURNAL_IDLE) {
+		seen->offer = false; /* it is in the queue and is looked at there */
+		return 0;
+	}
+	r = n < (int)sizeof(path) ? keys_make(&scan->engine->keys, path, timespec_ns(seen->st.st_mtim), key) : -1;
+	seen->offer = seen->content_differs || file.ctime_ns != timespec_ns(seen->st.st_ctim) || r < 0 ||
+		strcmp(key, entry.key) != 0;
+	return 0;
+}
+
+static int compare_dir(struct scan *scan, struct journal_txn *txn, struct seen *seen)
+{
+	struct journal_entry entry;
+	int r = journal_get_entry(txn, scan->dir, seen->name, &entry);
+
+	seen->offer = r < 0 || entry.ino != seen->st.st_ino || entry.type != JOURNAL_TYPE_DIR;
+	return r == -ENOENT ? 0 : r;
+}
+
+static int compare_chunk(struct journal_txn *txn, void *arg)
+{
+	struct scan *scan = arg;
+
+	for (size_t i = 0; i < scan->n_seen; i++) {
+		struct seen *seen = &scan->seen[i];
+		int r = S_ISDIR(seen->st.st_mode) ? compare_dir(scan, txn, seen) : compare_file(scan, txn, seen);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Compares the chunk and offers what differs. False at the end of the program. */
+static bool finish_chunk(struct scan *scan)
+{
+	int r = journal_view(scan->engine->journal, compare_chunk, scan);
+
+	if (r < 0) {
+		log_error("scan: journal: %s", strerror(-r));
+		scan->incomplete = true;
+	}
+	for (size_t i = 0; r == 0 && i < scan->n_seen; i++) {
+		const struct seen *seen = &scan->seen[i];
+		bool is_dir = S_ISDIR(seen->st.st_mode);
+
+		if (seen->offer && !engine_offer(scan->engine, ENGINE_EVENT_FOUND, scan->dir, seen->name,
+					   seen->st.st_ino, is_dir, seen->content_differs))
+			return false;
+		scan->offered += seen->offer && !is_dir;
+		scan->files += !is_dir;
+		if (is_dir)
+			push(scan, scan->path, seen->name, seen->st.st_ino);
+	}
+	scan->n_seen = 0;
+	return true;
+}
+
+static bool look_at_names(struct scan *scan, DIR *dir)
+{
+	const struct dirent *dent;
+
+	while ((dent = readdir(dir))) {
+		struct seen *seen = &scan->seen[scan->n_seen];
+
+		if (is_dots(dent->d_name) || (dent->d_type != DT_REG && dent->d_type != DT_DIR && dent->d_type != DT_UNKNOWN))
+			continue;
+		*seen = (struct seen){0};
+		if (fstatat(dirfd(dir), dent->d_name, &seen->st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue; /* gone meanwhile: its event tells */
+		if (!S_ISREG(seen->st.st_mode) && !S_ISDIR(seen->st.st_mode))
+			continue;
+		snprintf(seen->name, sizeof(seen->name), "%s", dent->d_name);
+		if (++scan->n_seen == CHUNK && !finish_chunk(scan))
+			return false;
+	}
+	return finish_chunk(scan);
+}
+
+/* Names that the journal has and the directory has not. */
+struct gone {
+	int dirfd;
+	uint64_t dir;
+	char after[JOURNAL_NAME_MAX + 1];
+	struct {
+		char name[JOURNAL_NAME_MAX + 1];
+		uint64_t ino;
+	} names[CHUNK];
+	size_t n, looked_at;
+};
+
+static int note_gone(const struct journal_entry *entry, void *arg)
+{
+	struct gone *gone = arg;
+	struct stat st;
+
+	memcpy(gone->after, entry->name, sizeof(gone->after));
+	if (fstatat(gone->dirfd, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT) {
+		memcpy(gone->names[gone->n].name, entry->name, sizeof(gone->after));
+		gone->names[gone->n++].ino = entry->ino;
+	}
+	return gone->n == CHUNK || ++gone->looked_at == CHUNK * 8;
+}
+
+static int find_gone(struct journal_txn *txn, void *arg)
+{
+	struct gone *gone = arg;
+
+	return journal_each_in_dir(txn, gone->dir, *gone->after ? gone->after : NULL, note_gone, gone);
+}
+
+static bool look_for_gone(struct scan *scan, int dirfd)
+{
+	_cleanup_free_ struct gone *gone = calloc(1, sizeof(*gone));
+	int r = 1;
+
+	if (!gone)
+		return true;
+	gone->dirfd = dirfd;
+	gone->dir = scan->dir;
+	while (r > 0) {
+		gone->n = gone->looked_at = 0;
+		r = journal_view(scan->engine->journal, find_gone, gone);
+		for (size_t i = 0; i < gone->n; i++) {
+			if (!engine_offer(scan->engine, ENGINE_EVENT_GONE, scan->dir, gone->names[i].name,
+				    gone->names[i].ino, false, false))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool scan_directory(struct scan *scan, const struct pending *pending)
+{
+	int fd = engine_open(scan->engine, pending->path, O_RDONLY | O_DIRECTORY | O_NOATIME);
+	_cleanup_closedir_ DIR *dir = NULL;
+
+	if (fd == -EPERM)
+		fd = engine_open(scan->engine, pending->path, O_RDONLY | O_DIRECTORY);
+	if (fd >= 0)
+		dir = fdopendir(fd);
+	if (!dir) {
+		char quoted[LOG_QUOTE_MAX];
+
+		if (fd != -ENOENT) {
+			log_warning("scan: %s: %s", log_quote(pending->path, quoted), strerror(fd < 0 ? -fd : ENOMEM));
+			scan->incomplete = true;
+		}
+		return true;
+	}
+	scan->dir = pending->ino;
+	scan->path = pending->path;
+	scan->n_seen = 0;
+	return look_at_names(scan, dir) && look_for_gone(scan, dirfd(dir));
+}
+
+static void scan_tree(struct engine *engine)
+{
+	_cleanup_free_ struct seen *seen = calloc(CHUNK, sizeof(*seen));
+	struct scan scan = {.engine = engine, .seen = seen};
+	int64_t began = clock_ms();
+	bool going = seen != NULL;
+
+	push(&scan, "", "", engine->root_ino);
+	while (scan.pending) {
+		_cleanup_free_ struct pending *pending = scan.pending;
+
+		scan.pending = pending->next;
+		if (going)
+			going = scan_directory(&scan, pending);
+	}
+	if (going)
+		log_info("compared %llu files with the journal in %lld ms: %llu to look at%s",
+			(unsigned long long)scan.files, (long long)(clock_ms() - began),
+			(unsigned long long)scan.offered, scan.incomplete ? "; some could not be read" : "");
+}
+
+/* True when a scan is wanted, false at the end. */
+static bool wait_for_work(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	while (!engine->scan_wanted && !engine->stopping)
+		pthread_cond_wait(&engine->changed, &engine->lock);
+	bool go = !engine->stopping;
+
+	engine->scan_wanted = false;
+	pthread_mutex_unlock(&engine->lock);
+	return go;
+}
+
+void *scan_thread(void *arg)
+{
+	struct engine *engine = arg;
+
+	while (wait_for_work(engine)) {
+		atomic_store(&engine->counters.scanning, true);
+		scan_tree(engine);
+		atomic_store(&engine->counters.scanning, false);
+	}
+	return NULL;
+}
