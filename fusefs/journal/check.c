@@ -13,12 +13,15 @@ static bool is_zero(const uint8_t *bytes, size_t length)
 }
 
 /* Pages that never reached the disk read as zeros; no content has that digest. */
-static int check_blocks(struct store_bytes value)
+static int check_blocks(struct store_bytes key, struct store_bytes value)
 {
 	uint32_t n_blocks;
 	const void *blocks;
-	int r = record_decode_blocks(value.data, value.length, &n_blocks, &blocks);
+	uint64_t ino;
+	int r = record_parse_ino(key.data, key.length, &ino);
 
+	if (r == 0)
+		r = record_decode_blocks(value.data, value.length, &n_blocks, &blocks);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < n_blocks; i++) {
@@ -97,7 +100,7 @@ int journal_check_record(enum store_db db, struct store_bytes key, struct store_
 	case STORE_PARKED:
 		return record_parse_ino(key.data, key.length, &ino);
 	case STORE_BLOCKS:
-		return refuse_newer(check_blocks(value));
+		return refuse_newer(check_blocks(key, value));
 	case STORE_OBJECT:
 		return value.length > 0 && key.length > RECORD_SLOT_BYTES ? 0 : -EIO;
 	case STORE_DBS:
@@ -241,11 +244,7 @@ static int check_sizes(struct check *check)
 
 static int one_blocks(struct check *check, struct store_bytes key, struct store_bytes value)
 {
-	uint64_t ino;
-
-	if (record_parse_ino(key.data, key.length, &ino) < 0 || check_blocks(value) < 0)
-		return complain(check, "block digests that do not decode");
-	return 0;
+	return check_blocks(key, value) < 0 ? complain(check, "block digests that do not decode") : 0;
 }
 
 int journal_check(struct journal_txn *txn, char complaint[static JOURNAL_COMPLAINT_MAX])

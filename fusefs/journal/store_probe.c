@@ -1,6 +1,7 @@
 /* A look at everything, in a child: LMDB trusts its pages, and bad ones end in an assertion, SIGBUS or SIGSEGV. */
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -12,20 +13,35 @@ typedef int (*visit_fn)(enum store_db db, struct store_bytes key, struct store_b
 #define PROBE_DAMAGED 1
 #define PROBE_FAILED 2 /* for want of memory and the like: nothing is known */
 
+/* Strictly ascending: garbage in a branch page leads anywhere, not onwards. */
+static bool is_ascending(const MDB_val *last, const MDB_val *key)
+{
+	size_t length = last->mv_size < key->mv_size ? last->mv_size : key->mv_size;
+	int order = memcmp(last->mv_data, key->mv_data, length);
+
+	return order < 0 || (order == 0 && last->mv_size < key->mv_size);
+}
+
 static int walk_db(MDB_txn *txn, MDB_dbi dbi, enum store_db db, visit_fn visit)
 {
 	MDB_cursor *cursor;
-	MDB_val key, value;
-	int r = 0, code = mdb_cursor_open(txn, dbi, &cursor);
+	MDB_val last = {0}, key, value;
+	MDB_stat stat;
+	size_t n = 0;
+	int code = mdb_cursor_open(txn, dbi, &cursor);
 
-	if (code != 0)
-		return store_translate(code);
-	while (r == 0 && (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
-		r = visit(db, (struct store_bytes){key.mv_data, key.mv_size},
-			(struct store_bytes){value.mv_data, value.mv_size});
-	if (r == 0 && code != MDB_NOTFOUND)
-		r = store_translate(code);
-	return r;
+	for (; code == 0 && (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0; n++, last = key) {
+		int r = last.mv_data && !is_ascending(&last, &key)
+				? -EIO
+				: visit(db, (struct store_bytes){key.mv_data, key.mv_size},
+					  (struct store_bytes){value.mv_data, value.mv_size});
+
+		if (r < 0)
+			return r;
+	}
+	if (code == MDB_NOTFOUND)
+		code = mdb_stat(txn, dbi, &stat);
+	return code != 0 ? store_translate(code) : n == stat.ms_entries ? 0 : -EIO;
 }
 
 static int walk(MDB_env *env, visit_fn visit)
