@@ -14,6 +14,7 @@
 #define PARK_RETRY_MS (30 * MSEC_PER_SEC)
 #define IDLE_POLL_MS 10000
 #define SEND_RETRY_MS 50
+#define KEY_PATIENCE_MS (30 * MSEC_PER_SEC)
 
 /* One file that is due, with the name that is to be worked on. */
 struct candidate {
@@ -31,6 +32,7 @@ enum verdict {
 	VERDICT_PARK,
 	VERDICT_DROP_NAME, /* the name is not there any more */
 	VERDICT_AGAIN,	   /* the name is another file's: compare again */
+	VERDICT_TAKE_KEY,  /* whose object it was does without: it is uploaded again */
 };
 
 struct decision {
@@ -39,6 +41,7 @@ struct decision {
 	int64_t delay_ms;
 	char name[JOURNAL_NAME_MAX + 1];
 	char reason[JOURNAL_REASON_MAX];
+	char key[JOB_KEY_MAX + 1]; /* VERDICT_TAKE_KEY */
 };
 
 struct round {
@@ -176,6 +179,17 @@ static int key_is_relied_on(struct journal_txn *txn, void *arg)
 							  strcmp(owner.name, candidate->entry.name) != 0);
 }
 
+/* The other one's copy comes first, so that its content is never without an object. Two that changed places wait for
+ * each other: the first to lose patience takes the key, the other one is uploaded from its local bytes. */
+static void wait_for_key(struct round *round, const struct candidate *candidate)
+{
+	bool patient = round->now_ms - candidate->file.since_ms < KEY_PATIENCE_MS;
+	struct decision *decision = decide(
+		round, patient ? VERDICT_POSTPONE : VERDICT_TAKE_KEY, candidate->file.ino, BUSY_RETRY_MS);
+
+	memcpy(decision->key, candidate->key, sizeof(decision->key));
+}
+
 /* A writer whom we did not see, or a mapping that outlived its descriptor (a lease says so: fcntl(2)). Filesystems
  * without leases cannot tell. The lease is given back at once: held, it would block the next open. */
 static bool is_being_written(struct engine *engine, uint64_t ino, int fd)
@@ -289,7 +303,7 @@ static int send_candidate(struct round *round, const struct candidate *candidate
 	if (!flight || !request)
 		return -ENOBUFS;
 	if (r > 0)
-		decide(round, VERDICT_POSTPONE, candidate->file.ino, BUSY_RETRY_MS);
+		wait_for_key(round, candidate);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	fd = open_candidate(round, candidate, &st, &birth_ns);
@@ -307,6 +321,30 @@ static int send_candidate(struct round *round, const struct candidate *candidate
 	engine->n_flights++;
 	atomic_store(&engine->counters.uploading, engine->n_flights);
 	return 0;
+}
+
+/* The receipt goes before the object does. */
+static int take_key(struct journal_txn *txn, const char *key, int64_t now_ms)
+{
+	struct journal_entry owner;
+	struct journal_file file;
+	int r = journal_get_by_key(txn, key, &owner);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	owner.key[0] = owner.etag[0] = owner.version_id[0] = '\0';
+	owner.proven_generation = 0;
+	owner.proof = JOB_PROOF_NONE;
+	r = journal_put_entry(txn, &owner);
+	if (r == 0)
+		r = journal_get_file(txn, owner.ino, &file);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (file.work == JOURNAL_IDLE) {
+		file.work = JOURNAL_WAITING;
+		file.since_ms = file.due_ms = now_ms;
+	}
+	return journal_put_file(txn, &file);
 }
 
 static int carry_out(struct journal_txn *txn, const struct decision *decision, int64_t now_ms)
@@ -329,6 +367,12 @@ static int carry_out(struct journal_txn *txn, const struct decision *decision, i
 		file.work = JOURNAL_PARKED;
 		file.due_ms = now_ms + decision->delay_ms;
 		snprintf(file.reason, sizeof(file.reason), "%s", decision->reason);
+		break;
+	case VERDICT_TAKE_KEY:
+		r = take_key(txn, decision->key, now_ms);
+		if (r < 0)
+			return r;
+		file.due_ms = now_ms;
 		break;
 	case VERDICT_DROP_NAME:
 	case VERDICT_AGAIN:
@@ -364,7 +408,7 @@ static void run_round(struct round *round)
 	if (r < 0 && round->again_ms > SEND_RETRY_MS)
 		round->again_ms = SEND_RETRY_MS;
 	for (size_t i = 0; i < round->n_decisions; i++) {
-		if (round->decisions[i].verdict == VERDICT_AGAIN)
+		if (round->decisions[i].verdict == VERDICT_AGAIN || round->decisions[i].verdict == VERDICT_DROP_NAME)
 			engine_want_scan(engine);
 	}
 	if (r < 0 && r != -EAGAIN && r != -ENOBUFS && r != -EPIPE)

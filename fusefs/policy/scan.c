@@ -14,6 +14,8 @@
 #include "uploader/base/units.h"
 
 #define CHUNK 128
+#define REST_FACTOR 10 /* rests ten times as long as the last comparison took */
+#define WAIT_MAX_MS 60000
 
 struct pending {
 	struct pending *next;
@@ -256,15 +258,22 @@ static void scan_tree(struct engine *engine)
 			(unsigned long long)scan.offered, scan.incomplete ? "; some could not be read" : "");
 }
 
-/* True when a scan is wanted, false at the end. */
-static bool wait_for_work(struct engine *engine)
+/* True when a scan is wanted and not_before_ms (clock_ms()) has come, false at the end. */
+static bool wait_for_work(struct engine *engine, int64_t not_before_ms)
 {
 	pthread_mutex_lock(&engine->lock);
-	while (!engine->scan_wanted && !engine->stopping)
-		pthread_cond_wait(&engine->changed, &engine->lock);
+	while (!engine->stopping && (!engine->scan_wanted || clock_ms() < not_before_ms)) {
+		int64_t until = wall_ms() + (not_before_ms > clock_ms() ? not_before_ms - clock_ms() : WAIT_MAX_MS);
+		struct timespec deadline = {
+			.tv_sec = until / MSEC_PER_SEC, .tv_nsec = until % MSEC_PER_SEC * (NSEC_PER_SEC / MSEC_PER_SEC)};
+
+		pthread_cond_timedwait(&engine->changed, &engine->lock, &deadline);
+	}
 	bool go = !engine->stopping;
 
 	engine->scan_wanted = false;
+	/* Said before the wish is forgotten, so that nobody sees neither. */
+	atomic_store(&engine->counters.scanning, go);
 	pthread_mutex_unlock(&engine->lock);
 	return go;
 }
@@ -272,11 +281,15 @@ static bool wait_for_work(struct engine *engine)
 void *scan_thread(void *arg)
 {
 	struct engine *engine = arg;
+	int64_t not_before_ms = 0;
 
-	while (wait_for_work(engine)) {
-		atomic_store(&engine->counters.scanning, true);
+	while (wait_for_work(engine, not_before_ms)) {
+		int64_t began = clock_ms();
+
 		scan_tree(engine);
 		atomic_store(&engine->counters.scanning, false);
+		/* Directories that are renamed all day long must not make this a busy loop. */
+		not_before_ms = clock_ms() + (clock_ms() - began) * REST_FACTOR;
 	}
 	return NULL;
 }

@@ -74,12 +74,13 @@ static json_t *disk(const struct engine *engine)
 		(json_int_t)st.f_favail);
 }
 
-static size_t events_waiting(struct engine *engine, char error[static JOB_TEXT_MAX])
+static size_t events_waiting(struct engine *engine, char error[static JOB_TEXT_MAX], bool *ret_scanning)
 {
 	pthread_mutex_lock(&engine->lock);
 	size_t n = engine->n_events;
 
 	memcpy(error, engine->last_error, JOB_TEXT_MAX);
+	*ret_scanning = engine->scan_wanted || atomic_load(&engine->counters.scanning);
 	pthread_mutex_unlock(&engine->lock);
 	return n;
 }
@@ -104,14 +105,15 @@ static json_t *status(struct engine *engine)
 	struct summary summary = {.now_ms = wall_ms()};
 	char error[JOB_TEXT_MAX];
 	struct fs_stats fs;
-	size_t n_events = events_waiting(engine, error);
+	bool scanning;
+	size_t n_events = events_waiting(engine, error, &scanning);
 
 	if (journal_view(engine->journal, summarise, &summary) < 0)
 		snprintf(error, sizeof(error), "the journal cannot be read");
 	fs_get_stats(engine->fs, &fs);
 	return json_pack("{si ss ss ss sb ss so so so ss so so so ss sI}", "version", 1, "state",
 		fs.serving ? "serving" : "starting", "mount", engine->config->data, "target", engine->config->target,
-		"passthrough", fs.passthrough, "scan", atomic_load(&c->scanning) ? "running" : "done", "files",
+		"passthrough", fs.passthrough, "scan", scanning ? "running" : "done", "files",
 		files(engine, &summary, n_events), "bytes",
 		json_pack("{sI}", "uploaded", (json_int_t)atomic_load(&c->uploaded_bytes)), "oldest_waiting_seconds",
 		seconds_since(summary.oldest_ms, summary.now_ms), "uploader",
