@@ -49,6 +49,7 @@ class Demo:
         self.ebbfs = Ebbfs(settings.ebbfs or os.path.join(build, "fusefs/cli/ebbfs"), self.directory, environment)
         self.writer = None
         self.expected = {}  # file name, relative: SHA-256
+        self.restarted = False
 
     def path(self, *names):
         return os.path.join(self.directory, *names)
@@ -96,9 +97,9 @@ class Demo:
             self.writer = self.file_writer(*self.settings.writer)
 
     def written(self):
-        """Files that the writer has finished; of a tree only what ebbfs says is known."""
-        if self.settings.tree:
-            return self.view.last.closed
+        """Files that file-writer has finished; None when somebody else writes, or nobody."""
+        if self.settings.tree or self.restarted:
+            return None
         try:
             with open(self.path("manifest"), "rb") as manifest:
                 return sum(1 for _ in manifest) - self.settings.existing
@@ -221,8 +222,10 @@ class Demo:
         if lose_journal:
             shutil.rmtree(self.ebbfs.state)
             os.mkdir(self.ebbfs.state)
-        before = self.swift.requests()
         keys = self.bucket.keys()
+        self.view = View(self.settings.columns)
+        self.restarted = True
+        before = self.swift.requests()
         self.start_ebbfs()
         self.await_scan()
         self.drain()

@@ -72,7 +72,7 @@ class View:
         self.rates = Rates()
         self.drawn = 0
         self.next_line = 0
-        self.last = Snapshot({}, 0)
+        self.last = Snapshot({}, None)
 
     def say(self, text):
         """A line that stays."""
@@ -88,7 +88,7 @@ class View:
         """Call about once a second."""
         if status:
             self.last = Snapshot(status, written)
-            self.rates.add({"in_s3": self.last.in_s3, "bytes": self.last.bytes, "written": written})
+            self.rates.add({"in_s3": self.last.in_s3, "bytes": self.last.bytes, "written": written or 0})
         if not self.rates.samples:
             return
         if self.columns:
@@ -104,10 +104,11 @@ class View:
         self.drawn = len(lines)
 
     def line(self, title, now, answers):
-        parts = [f"{clock(time.monotonic() - self.started)} {title}:", f"written {now.written}",
-                 f"closed {now.closed}", f"settling {now.settling}", f"queued {now.queued + now.uploading}",
+        parts = [f"{clock(time.monotonic() - self.started)} {title}:", f"closed {now.closed}", f"settling {now.settling}", f"queued {now.queued + now.uploading}",
                  f"in S3 {now.in_s3}", f"{human_bytes(self.rates.get('bytes'))}/s",
                  f"oldest waiting {now.oldest:.1f} s", f"disk used {human_bytes(now.disk_used)}"]
+        if now.written is not None:
+            parts.insert(1, f"written {now.written}")
         if now.parked:
             parts.append(f"parked {now.parked}")
         if now.last_error:
@@ -115,6 +116,12 @@ class View:
         if not answers:
             parts.append("ebbfs does not answer")
         return "  ".join(parts)
+
+    def writer_lines(self, now):
+        if now.written is None:
+            return []
+        return [f"  writer     {now.written:>8} files written      {self.rates.get('written'):8.1f} files/s",
+                "                 |"]
 
     def picture(self, title, now, answers, keys):
         filled = int(BAR * now.done_share())
@@ -125,8 +132,7 @@ class View:
             "",
             f"  ebbfs demo   {clock(time.monotonic() - self.started)}   {title}",
             "",
-            f"  writer     {now.written:>8} files written      {self.rates.get('written'):8.1f} files/s",
-            "                 |",
+            *self.writer_lines(now),
             f"  ebbfs      {now.closed:>8} files closed       {now.settling} settling, {now.queued} queued, "
             f"{now.uploading} uploading, {now.parked} parked",
             "                 |",
