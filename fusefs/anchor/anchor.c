@@ -13,7 +13,10 @@
 #include "uploader/base/config.h"
 #include "uploader/base/log.h"
 
-#define STANDBY_STEP_MS 200
+/* How often to look whether an earlier fusefs has ended: often at first, since it may be ending just now. */
+#define STANDBY_STEP_MS 100
+#define STANDBY_SLOW_STEP_MS 1000
+#define STANDBY_SLOW_AFTER 50
 /* Says that the bind mount on EBBFS_DATA is ebbfs' own: an anchor that was killed leaves it to the next one. In
  * EBBFS_RUN, since that goes with a reboot as the mount does. */
 #define BOUND_MARK "anchor.bound"
@@ -74,13 +77,14 @@ static int take_lock(struct anchor *anchor)
 	return 0;
 }
 
-/* 0 when no mount of ours is left on data, 1 when a signal came first. */
+/* 0 when no mount of ours is left on data, 1 when a signal came first (it stays to be read). */
 static int wait_for_data(const struct anchor *anchor, int signal_fd)
 {
 	struct pollfd signals = {.fd = signal_fd, .events = POLLIN};
 	char quoted[LOG_QUOTE_MAX];
+	bool stop = false;
 
-	for (bool said = false;; said = true) {
+	for (int looks = 0;; looks++) {
 		struct mount_top top;
 		int r = mount_drop_dead(anchor->data);
 
@@ -95,11 +99,13 @@ static int wait_for_data(const struct anchor *anchor, int signal_fd)
 			return complain("EBBFS_DATA", anchor->data, r, "it must be a directory that exists");
 		if (!mount_is_ours(&top))
 			return 0;
-		if (!said)
+		if (stop)
+			return 1;
+		if (looks == 0)
 			log_warning("a fusefs of an earlier anchor still serves %s; waiting for it to end",
 				log_quote(anchor->data, quoted));
-		if (poll(&signals, 1, STANDBY_STEP_MS) > 0)
-			return 1;
+		/* After a signal one more look: fusefs may have ended just before, and its dead mount is ours. */
+		stop = poll(&signals, 1, looks < STANDBY_SLOW_AFTER ? STANDBY_STEP_MS : STANDBY_SLOW_STEP_MS) > 0;
 	}
 }
 

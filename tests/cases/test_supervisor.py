@@ -89,6 +89,16 @@ def test_a_killed_part_comes_back(parts, part):
     end(parts, run)
 
 
+def test_a_killed_anchor_takes_nothing_along_if_fusefs_goes_on(parts):
+    run = parts.run(FAKE_STAY="1")
+    fusefs, old = parts.pid("fusefs"), parts.pid("anchor")
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: parts.pid("anchor") != old, 5, "another anchor")
+    parts.wait_log("still serves")
+    assert parts.types() == ["fuse.ebbfs"] and os.listdir(parts.data) == [] and parts.pid("fusefs") == fusefs
+    end(parts, run)
+
+
 def test_a_part_that_dies_at_once_is_not_started_in_a_tight_loop(parts):
     parts.script("uploader", "exit 1")
     run = parts.run()
