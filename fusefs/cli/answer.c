@@ -61,6 +61,7 @@ void answer_read_status(const json_t *json, struct status *ret)
 		.scanning = !is_text(json, "scan", "done"),
 		.uploader = is_text(json, "uploader", "connected"),
 		.passthrough = json_is_true(json_object_get(json, "passthrough")),
+		.dirty = number(json, "files", "dirty"),
 		.settling = number(json, "files", "settling"),
 		.queued = number(json, "files", "queued"),
 		.uploading = number(json, "files", "uploading"),

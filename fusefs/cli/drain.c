@@ -13,6 +13,9 @@
 #define STEP_MS 100
 /* A fusefs that is being replaced does not answer for a moment. */
 #define ABSENT_MS 5000
+/* The kernel tells of a close(2) after it returned. Files that are still open for writing may be such, or be kept open
+ * for days: they are waited for this long. */
+#define DIRTY_MS 1000
 
 static void sleep_ms(int64_t ms)
 {
@@ -23,7 +26,7 @@ static void sleep_ms(int64_t ms)
 
 int drain_wait(const struct config *config, int64_t timeout_ms, struct status *ret)
 {
-	int64_t start = clock_ms(), answered = -1;
+	int64_t start = clock_ms(), answered = -1, empty_since = -1;
 
 	*ret = (struct status){0};
 	for (;;) {
@@ -34,7 +37,11 @@ int drain_wait(const struct config *config, int64_t timeout_ms, struct status *r
 
 		if (r == 0) {
 			answered = now;
-			if (status_waiting(ret) == 0 && !ret->scanning)
+			if (status_waiting(ret) > 0 || ret->scanning)
+				empty_since = -1;
+			else if (empty_since < 0)
+				empty_since = now;
+			if (empty_since >= 0 && (ret->dirty == 0 || now - empty_since >= DIRTY_MS))
 				return ret->parked > 0 ? EXIT_FAILED : EXIT_DONE;
 		} else if (answered < 0 ? answer_not_running(r) : now - answered > ABSENT_MS) {
 			return EXIT_NOT_RUNNING;

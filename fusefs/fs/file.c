@@ -88,7 +88,8 @@ static int open_handle(fuse_req_t req, fuse_ino_t id, int fd, struct fuse_file_i
 		r = node ? table_open_handle_locked(&fs->table, node, (uint32_t)fi->flags, &fi->fh) : -ESTALE;
 	if (r == 0) {
 		node->backing_id = backing_id > 0 ? backing_id : 0;
-		node->writers += can_write((uint32_t)fi->flags);
+		if (can_write((uint32_t)fi->flags) && node->writers++ == 0)
+			atomic_fetch_add(&fs->writers, 1);
 	}
 	pthread_mutex_unlock(&fs->table.lock);
 	pthread_mutex_unlock(node_lock(fs, id));
@@ -120,8 +121,10 @@ static void close_handle(fuse_req_t req, uint64_t fh)
 	pthread_mutex_unlock(&fs->table.lock);
 	if (!handle)
 		return;
-	if (changed)
+	if (changed) {
 		fs_say_changed(fs, id);
+		atomic_fetch_sub(&fs->writers, 1);
+	}
 
 	pthread_mutex_lock(node_lock(fs, id));
 	pthread_mutex_lock(&fs->table.lock);

@@ -71,6 +71,7 @@ void fs_forget_attributes(struct fs *fs, uint64_t ino);
 struct fs_stats {
 	uint64_t nodes;		/* known to the kernel */
 	uint64_t handles;	/* open descriptors */
+	uint64_t writers;	/* files that are open for writing, until their event was sent */
 	uint64_t read_requests; /* that reached us; 0 where passthrough works */
 	uint64_t write_requests;
 	bool passthrough;	/* in use */

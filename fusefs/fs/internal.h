@@ -34,7 +34,7 @@ struct fs {
 	atomic_bool passthrough;
 	atomic_bool passthrough_worked;
 	atomic_bool serving, stopping;
-	atomic_uint_fast64_t read_requests, write_requests;
+	atomic_uint_fast64_t read_requests, write_requests, writers;
 	struct fuse_session *session;
 	pthread_t *threads;
 	struct table table;

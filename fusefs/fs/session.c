@@ -334,6 +334,7 @@ void fs_get_stats(struct fs *fs, struct fs_stats *ret)
 {
 	*ret = (struct fs_stats){
 		.read_requests = atomic_load(&fs->read_requests),
+		.writers = atomic_load(&fs->writers),
 		.write_requests = atomic_load(&fs->write_requests),
 		.passthrough = atomic_load(&fs->passthrough),
 		.serving = atomic_load(&fs->serving),

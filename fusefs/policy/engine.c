@@ -119,6 +119,7 @@ static int64_t record_events(struct engine *engine, struct fs_event **held, bool
 
 	if (r == 0) {
 		*held = NULL;
+		engine_events_recorded(engine);
 		engine->dispatch_at_ms = 0;
 		return -1;
 	}

@@ -63,6 +63,7 @@ struct engine {
 	pthread_cond_t changed; /* room for events, a scan asked for, or the end */
 	struct fs_event *first_event, **last_event;
 	size_t n_events;
+	size_t n_held; /* taken out of the list, not recorded yet */
 	bool stopping;
 	bool scan_wanted;
 	char last_error[JOB_TEXT_MAX]; /* of a job; "" once one worked */
@@ -83,6 +84,7 @@ struct engine {
 /* events.c */
 void engine_on_event(struct fs_event *event, void *engine);
 struct fs_event *engine_take_events(struct engine *engine);
+void engine_events_recorded(struct engine *engine);
 /* Waits for room, then hands the event over: for the scan, which may. Returns false at the end. */
 bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char *name, uint64_t ino, bool is_dir,
 	bool content_differs);

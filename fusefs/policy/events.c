@@ -48,10 +48,18 @@ struct fs_event *engine_take_events(struct engine *engine)
 
 	engine->first_event = NULL;
 	engine->last_event = &engine->first_event;
+	engine->n_held += engine->n_events;
 	engine->n_events = 0;
 	pthread_cond_broadcast(&engine->changed);
 	pthread_mutex_unlock(&engine->lock);
 	return events;
+}
+
+void engine_events_recorded(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	engine->n_held = 0;
+	pthread_mutex_unlock(&engine->lock);
 }
 
 bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char *name, uint64_t ino, bool is_dir,

@@ -77,7 +77,7 @@ static json_t *disk(const struct engine *engine)
 static size_t events_waiting(struct engine *engine, char error[static JOB_TEXT_MAX], bool *ret_scanning)
 {
 	pthread_mutex_lock(&engine->lock);
-	size_t n = engine->n_events;
+	size_t n = engine->n_events + engine->n_held;
 
 	memcpy(error, engine->last_error, JOB_TEXT_MAX);
 	*ret_scanning = engine->scan_wanted || atomic_load(&engine->counters.scanning);
@@ -85,14 +85,16 @@ static size_t events_waiting(struct engine *engine, char error[static JOB_TEXT_M
 	return n;
 }
 
-static json_t *files(struct engine *engine, const struct summary *summary, size_t n_events)
+static json_t *files(
+	struct engine *engine, const struct summary *summary, const struct fs_stats *fs, size_t n_events)
 {
 	struct engine_counters *c = &engine->counters;
 	uint64_t uploading = atomic_load(&c->uploading), waiting = summary->counts.waiting;
 	uint64_t settling = summary->settling, queued = waiting - (settling < waiting ? settling : waiting);
 
 	queued -= uploading < queued ? uploading : queued;
-	return json_pack("{sI sI sI sI sI sI sI sI sI sI}", "closed", (json_int_t)atomic_load(&c->closed), "settling",
+	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI}", "closed", (json_int_t)atomic_load(&c->closed), "dirty",
+		(json_int_t)fs->writers, "settling",
 		(json_int_t)(settling + n_events), "queued", (json_int_t)queued, "uploading", (json_int_t)uploading,
 		"uploaded", (json_int_t)atomic_load(&c->uploaded), "present", (json_int_t)atomic_load(&c->present),
 		"copied", (json_int_t)atomic_load(&c->copied), "parked", (json_int_t)summary->counts.parked, "known",
@@ -110,11 +112,10 @@ static json_t *status(struct engine *engine)
 
 	if (journal_view(engine->journal, summarise, &summary) < 0)
 		snprintf(error, sizeof(error), "the journal cannot be read");
-	fs_get_stats(engine->fs, &fs);
 	return json_pack("{si ss ss ss sb ss so so so ss so so so ss sI}", "version", 1, "state",
 		fs.serving ? "serving" : "starting", "mount", engine->config->data, "target", engine->config->target,
 		"passthrough", fs.passthrough, "scan", scanning ? "running" : "done", "files",
-		files(engine, &summary, n_events), "bytes",
+		files(engine, &summary, &fs, n_events), "bytes",
 		json_pack("{sI}", "uploaded", (json_int_t)atomic_load(&c->uploaded_bytes)), "oldest_waiting_seconds",
 		seconds_since(summary.oldest_ms, summary.now_ms), "uploader",
 		atomic_load(&c->connected) ? "connected" : "absent", "fuse",
