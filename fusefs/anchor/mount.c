@@ -59,13 +59,14 @@ bool mount_is_ours(const struct mount_top *top)
 	return top->is_root && !strcmp(top->type, MOUNT_TYPE);
 }
 
-/* In the grandchild: a process that hangs in stat() must be nobody's to wait for. */
+/* In the grandchild: a process that hangs in statx() must be nobody's to wait for. */
 static void probe_and_exit(const char *path, int result)
 {
-	struct stat st;
+	struct statx stx;
 	uint8_t answer = 0;
 
-	if (stat(path, &st) < 0)
+	/* FORCE_SYNC: a dead FUSE mount still answers from what the kernel has cached. */
+	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stx) < 0)
 		answer = (uint8_t)errno;
 	_exit(write(result, &answer, 1) == 1 ? 0 : 1);
 }

@@ -28,7 +28,7 @@ int mount_look(const char *path, struct mount_top *ret) _must_check_;
 /* Whether one of our own is mounted right there, alive or dead. */
 bool mount_is_ours(const struct mount_top *top);
 
-/* stat(2) from a process of its own: 0, its -errno (-ENOTCONN: a FUSE mount that nobody serves any more), or
+/* statx(2), past the kernel's cache, from a process of its own: 0, its -errno (-ENOTCONN: a FUSE mount that nobody serves any more), or
  * -ETIMEDOUT when it did not answer in time. */
 int mount_probe(const char *path, int64_t timeout_ms) _must_check_;
 

@@ -14,7 +14,7 @@
 #define PARK_RETRY_MS (30 * MSEC_PER_SEC)
 #define IDLE_POLL_MS 10000
 #define SEND_RETRY_MS 50
-#define KEY_PATIENCE_MS (30 * MSEC_PER_SEC)
+#define KEY_PATIENCE_MS (5 * MSEC_PER_SEC)
 
 /* One file that is due, with the name that is to be worked on. */
 struct candidate {
@@ -183,7 +183,7 @@ static int key_is_relied_on(struct journal_txn *txn, void *arg)
  * each other: the first to lose patience takes the key, the other one is uploaded from its local bytes. */
 static void wait_for_key(struct round *round, const struct candidate *candidate)
 {
-	bool patient = round->now_ms - candidate->file.since_ms < KEY_PATIENCE_MS;
+	bool patient = round->now_ms - candidate->file.since_ms < KEY_PATIENCE_MS + round->engine->config->settle_ms;
 	struct decision *decision = decide(
 		round, patient ? VERDICT_POSTPONE : VERDICT_TAKE_KEY, candidate->file.ino, BUSY_RETRY_MS);
 

@@ -60,8 +60,10 @@ int engine_path(const struct engine *engine, struct journal_txn *txn, uint64_t d
 
 int engine_open(const struct engine *engine, const char *path, int flags)
 {
+	/* openat2(2) refuses what O_PATH has no use for. */
+	int safe = flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY;
 	struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY),
+		.flags = (uint64_t)(flags | safe | O_CLOEXEC | O_NOFOLLOW),
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
 	long fd = syscall(SYS_openat2, engine->backing_fd, *path ? path : ".", &how, sizeof(how));

@@ -106,7 +106,7 @@ static json_t *status(struct engine *engine)
 	struct engine_counters *c = &engine->counters;
 	struct summary summary = {.now_ms = wall_ms()};
 	char error[JOB_TEXT_MAX];
-	struct fs_stats fs;
+	struct fs_stats fs = {0};
 	bool scanning;
 	size_t n_events = events_waiting(engine, error, &scanning);
 
