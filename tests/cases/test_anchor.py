@@ -171,7 +171,10 @@ def test_waits_while_an_earlier_fusefs_still_serves(parts):
     second = parts.anchor(ready=False)
     parts.wait_log("still serves")
     assert parts.types() == ["fuse.ebbfs"] and os.listdir(parts.data) == []
+    os.stat(parts.data)
     fusefs.kill()
+    fusefs.wait()
+    os.stat(parts.data)  # a dead mount answers this from the cache: it must be recognized all the same
     wait_for(lambda: parts.log().count("ebbfs-anchor: ready") == 2, 10, "the second anchor")
     assert parts.types() == [] and parts.sees_plain()
     second.terminate()

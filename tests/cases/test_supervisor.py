@@ -96,6 +96,7 @@ def test_a_killed_anchor_takes_nothing_along_if_fusefs_goes_on(parts):
     wait_for(lambda: parts.pid("anchor") != old, 5, "another anchor")
     parts.wait_log("still serves")
     assert parts.types() == ["fuse.ebbfs"] and os.listdir(parts.data) == [] and parts.pid("fusefs") == fusefs
+    os.stat(parts.data)
     end(parts, run)
 
 
