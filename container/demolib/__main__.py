@@ -144,8 +144,15 @@ class Demo:
             self.show("waiting for the last uploads")
             time.sleep(0.5)
         output = command.stdout.read().strip()
-        if command.returncode != 0:
+        if command.returncode != 0 and not self.only_long_keys_left(command.returncode):
             raise Failed(f"ebbfs drain: exit status {command.returncode} {output}")
+
+    def only_long_keys_left(self, drain_status):
+        """Whether nothing is missing but the files whose key S3 cannot hold; drain says 1 of those, rightly."""
+        files = (self.ebbfs.status() or {}).get("files", {})
+        _, too_long = self.keyed()
+        waiting = files.get("settling", 0) + files.get("queued", 0) + files.get("uploading", 0)
+        return drain_status == 1 and waiting == 0 and files.get("parked") == len(too_long) > 0
 
     # The proof.
 
@@ -170,7 +177,6 @@ class Demo:
         return keyed, too_long
 
     def compare(self):
-        self.expect()
         keyed, too_long = self.keyed()
         if not keyed:
             raise Failed("no file was written")
@@ -235,19 +241,20 @@ class Demo:
         after = self.swift.requests()
         counts = {method: after[method] - before.get(method, 0) for method in sorted(after)}
         self.say(f"requests in this second run, the journal {kind}, by the server's log: PUT {counts.get('PUT', 0)}; "
-                 "all: " + ", ".join(f"{method} {count}" for method, count in counts.items() if count))
+                 "all: " + (", ".join(f"{method} {count}" for method, count in counts.items() if count) or "none"))
         self.check_again(counts, keys, status)
 
     def check_again(self, counts, keys, status):
         if any(counts.get(method) for method in ("PUT", "POST", "DELETE")):
             raise Failed("the second run changed the bucket")
-        keyed, _ = self.keyed()
+        keyed, too_long = self.keyed()
         missing = keyed.keys() - keys
         if missing:
             raise Failed(f"{len(missing)} files are not in the bucket: {sorted(missing)[:EXAMPLES]}")
-        proven = status.get("files", {}).get("proven")
-        if proven is not None and proven < len(keyed):
-            raise Failed(f"ebbfs holds {proven} of {len(keyed)} files for proven after the second run")
+        # A file with two names is one file there, so the numbers need not be ours; but none may be left over.
+        files = status["files"]
+        if files["known"] == 0 or files["proven"] + len(too_long) != files["known"]:
+            raise Failed(f"after the second run, ebbfs holds {files['proven']} of {files['known']} files for proven")
 
     def first_run(self):
         self.write_existing()
@@ -255,6 +262,7 @@ class Demo:
         self.start_writer()
         self.watch_writer()
         if self.settings.proves:
+            self.expect()
             self.drain()
             self.show("done")
             self.compare()

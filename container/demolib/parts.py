@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from urllib.parse import unquote
 
 CONTAINER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PR_SET_CHILD_SUBREAPER = 36
@@ -113,7 +114,8 @@ class Swift:
         except OSError:
             return []
         words = [line.split(" ") for line in lines]
-        puts = [word[5].lstrip("/") for word in words
+        # The path is quoted twice there: by the client, and by the log.
+        puts = [unquote(unquote(word[5])).lstrip("/") for word in words
                 if word[1:5] == ["access", "PUT", "200", "-"] and len(word) > 5]
         return puts[-count:]
 
