@@ -20,8 +20,9 @@ static int check_blocks(struct store_bytes key, struct store_bytes value)
 	uint64_t ino;
 	int r = record_parse_ino(key.data, key.length, &ino);
 
-	if (r == 0)
-		r = record_decode_blocks(value.data, value.length, &n_blocks, &blocks);
+	if (r < 0)
+		return r;
+	r = record_decode_blocks(value.data, value.length, &n_blocks, &blocks);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < n_blocks; i++) {

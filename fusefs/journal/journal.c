@@ -127,6 +127,7 @@ static int get_schema(struct journal_txn *txn, uint32_t *ret)
 
 static int check_schema(struct journal_txn *txn, void *arg)
 {
+	(void)arg;
 	uint32_t schema = 0;
 	int r = get_schema(txn, &schema);
 
@@ -137,6 +138,7 @@ static int check_schema(struct journal_txn *txn, void *arg)
 
 static int write_schema(struct journal_txn *txn, void *arg)
 {
+	(void)arg;
 	struct record_key key;
 	int r = record_encode_schema(txn->scratch, JOURNAL_SCHEMA);
 
@@ -153,8 +155,8 @@ static int adopt_store(
 	struct journal *journal, const char *directory, size_t map_bytes, bool unclean, bool *ret_fresh)
 {
 	_cleanup_(store_closep) struct store *store = NULL;
-	enum store_state state;
-	bool is_short;
+	enum store_state state = STORE_PARTIAL;
+	bool is_short = false;
 	int r = store_open(directory, map_bytes, &store);
 
 	if (r == 0)
@@ -206,23 +208,18 @@ static int move_aside(struct journal *journal)
 	return -EEXIST;
 }
 
-int journal_open_sized(const char *directory, size_t map_bytes, struct journal **ret, bool *ret_fresh)
+static int open_owned(struct journal *journal, const char *directory, size_t map_bytes, bool *ret_fresh)
 {
-	_cleanup_(journal_closep) struct journal *journal = calloc(1, sizeof(*journal));
-	bool unclean = false, fresh = false;
-
-	if (!journal)
-		return -ENOMEM;
-	journal->directory_fd = journal->lock_fd = -1;
+	bool unclean = false;
 	int r = own(journal, directory, &unclean);
 
 	if (r < 0)
 		return r;
-	r = adopt_store(journal, directory, map_bytes, unclean, &fresh);
+	r = adopt_store(journal, directory, map_bytes, unclean, ret_fresh);
 	if (r == -EIO) {
 		r = move_aside(journal);
 		if (r == 0)
-			r = adopt_store(journal, directory, map_bytes, false, &fresh);
+			r = adopt_store(journal, directory, map_bytes, false, ret_fresh);
 	}
 	if (r == 0)
 		r = say_open(journal);
@@ -231,8 +228,25 @@ int journal_open_sized(const char *directory, size_t map_bytes, struct journal *
 	store_lock(journal->store);
 	store_maintain(journal->store);
 	store_unlock(journal->store);
+	return 0;
+}
+
+int journal_open_sized(const char *directory, size_t map_bytes, struct journal **ret, bool *ret_fresh)
+{
+	struct journal *journal = calloc(1, sizeof(*journal));
+	bool fresh = false;
+
+	if (!journal)
+		return -ENOMEM;
+	journal->directory_fd = journal->lock_fd = -1;
+	int r = open_owned(journal, directory, map_bytes, &fresh);
+
+	if (r < 0) {
+		journal_close(journal);
+		return r;
+	}
 	*ret_fresh = fresh;
-	*ret = TAKE_PTR(journal);
+	*ret = journal;
 	return 0;
 }
 

@@ -141,6 +141,7 @@ static int step_entry(struct journal_txn *txn, struct store_bytes key, struct st
 
 static int step_inode(struct journal_txn *txn, struct store_bytes key, struct store_bytes value, void *arg)
 {
+	(void)value;
 	struct entry_visit *to = arg;
 	struct journal_entry entry;
 	char name[JOURNAL_NAME_MAX + 1];
@@ -155,6 +156,7 @@ static int step_inode(struct journal_txn *txn, struct store_bytes key, struct st
 
 static int step_object(struct journal_txn *txn, struct store_bytes key, struct store_bytes value, void *arg)
 {
+	(void)key;
 	struct entry_visit *to = arg;
 	struct journal_entry entry;
 	char name[JOURNAL_NAME_MAX + 1];
@@ -180,6 +182,7 @@ static int visit_ino(struct journal_txn *txn, uint64_t ino, const struct file_vi
 
 static int step_due(struct journal_txn *txn, struct store_bytes key, struct store_bytes value, void *arg)
 {
+	(void)value;
 	uint64_t ino;
 	int64_t ms;
 	int r = record_parse_time(key.data, key.length, &ms, &ino);
@@ -189,6 +192,7 @@ static int step_due(struct journal_txn *txn, struct store_bytes key, struct stor
 
 static int step_parked(struct journal_txn *txn, struct store_bytes key, struct store_bytes value, void *arg)
 {
+	(void)value;
 	uint64_t ino;
 	int r = record_parse_ino(key.data, key.length, &ino);
 
@@ -261,8 +265,9 @@ static int first_time(struct journal_txn *txn, enum store_db db, int64_t *ret_ms
 	struct store_bytes key, value;
 	int r = store_cursor_open(&txn->store, db, &cursor);
 
-	if (r == 0)
-		r = store_cursor_seek(&cursor, NULL, &key, &value);
+	if (r < 0)
+		return r;
+	r = store_cursor_seek(&cursor, NULL, &key, &value);
 	if (r < 0)
 		return r;
 	r = record_parse_time(key.data, key.length, ret_ms, ret_ino);

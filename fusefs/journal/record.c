@@ -258,9 +258,10 @@ static void get_object(struct buf_reader *reader, uint8_t bits, struct journal_e
 	entry->proven_generation = get_varint(reader);
 	uint8_t proof = buf_get_u8(reader);
 
-	if (proof > JOB_PROOF_READ_BACK || !entry->key[0])
+	if (proof <= JOB_PROOF_READ_BACK && entry->key[0])
+		entry->proof = (enum job_proof)proof;
+	else
 		reader->error = -EBADMSG;
-	entry->proof = (enum job_proof)proof;
 	entry->proven_ms = get_signed(reader);
 	if (bits & ENTRY_ETAG_HEX) {
 		uint8_t etag[ETAG_HEX_BYTES] = {0};

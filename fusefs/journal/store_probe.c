@@ -64,6 +64,8 @@ static int walk(MDB_env *env, visit_fn visit)
 
 static void on_assert(MDB_env *env, const char *message)
 {
+	(void)env;
+	(void)message;
 	_exit(PROBE_DAMAGED);
 }
 

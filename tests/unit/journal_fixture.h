@@ -27,7 +27,7 @@ static inline int count_files(const char *directory, const char *prefix, char *r
 	int n = 0;
 
 	assert_non_null(dir);
-	while ((entry = readdir(dir))) {
+	while (dir && (entry = readdir(dir))) {
 		if (entry->d_name[0] == '.' || strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
 			continue;
 		n++;
@@ -67,7 +67,7 @@ static inline int fixture_setup_empty(void **state)
 
 	if (!fixture)
 		return -1;
-	strcpy(fixture->directory, "/tmp/ebbfs-journal.XXXXXX");
+	snprintf(fixture->directory, sizeof(fixture->directory), "/tmp/ebbfs-journal.XXXXXX");
 	*state = fixture;
 	return mkdtemp(fixture->directory) ? 0 : -1;
 }
@@ -152,7 +152,7 @@ static inline struct journal_entry an_entry(uint64_t dir, const char *name, uint
 		entry.proven_generation = 1;
 		entry.proof = JOB_PROOF_SHA256;
 		entry.proven_ms = 1760000001000;
-		strcpy(entry.etag, "0123456789abcdef0123456789abcdef");
+		copy_text(entry.etag, sizeof(entry.etag), "0123456789abcdef0123456789abcdef");
 	}
 	return entry;
 }

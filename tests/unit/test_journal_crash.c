@@ -184,19 +184,49 @@ static void make_file(const struct fixture *fixture, const char *name, const voi
 	assert_int_equal(write_full(fd, bytes, length), 0);
 }
 
+/* Holds LMDB's lock file as somebody does who opened it, in whatever PID namespace. */
+static pid_t hold_lock_file(const struct fixture *fixture)
+{
+	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+	int ready[2];
+	char path[PATH_MAX], byte;
+
+	in_directory(fixture, STORE_LOCK_NAME, path);
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int fd = open(path, O_RDWR | O_CLOEXEC);
+
+		if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0 || write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
 static void a_leftover_lock_file_is_no_hindrance(void **state)
 {
 	struct fixture *fixture = *state;
 	static uint8_t garbage[8192];
+	int status;
 
 	fill(garbage, sizeof(garbage), 3);
 	fixture_open(fixture);
 	put_file(fixture, a_file(1));
 	fixture_close(fixture);
 	make_file(fixture, STORE_LOCK_NAME, garbage, sizeof(garbage));
+	pid_t holder = hold_lock_file(fixture);
+
 	assert_false(fixture_open(fixture));
 	assert_int_equal(get_counts(fixture).files, 1);
 	check_journal(fixture);
+	assert_int_equal(kill(holder, SIGKILL), 0);
+	assert_int_equal(waitpid(holder, &status, 0), holder);
 }
 
 /* --- damage --- */
@@ -418,6 +448,7 @@ static void a_newer_schema_is_refused_and_kept(void **state)
 
 static int put_bad_file(struct journal_txn *txn, void *arg)
 {
+	(void)arg;
 	struct record_key key;
 
 	record_key_ino(&key, 1);
