@@ -108,6 +108,9 @@ static json_t *status(struct engine *engine)
 	char error[JOB_TEXT_MAX];
 	struct fs_stats fs = {0};
 	bool scanning;
+
+	/* In the order in which a file passes through: what moves on meanwhile is counted twice rather than never. */
+	fs_get_stats(engine->fs, &fs);
 	size_t n_events = events_waiting(engine, error, &scanning);
 
 	if (journal_view(engine->journal, summarise, &summary) < 0)
