@@ -159,8 +159,10 @@ class Ebbfs:
             return None
 
     def check_alive(self):
-        if self.process.poll() is not None:
-            raise Failed(f"ebbfs run ended with status {self.process.returncode}; its log ends so:\n{tail(self.log)}")
+        status = self.process.poll()
+        if status is not None:
+            self.process = None
+            raise Failed(f"ebbfs run ended with status {status}; its log ends so:\n{tail(self.log)}")
 
     def await_mount(self, seconds):
         deadline = time.monotonic() + seconds
