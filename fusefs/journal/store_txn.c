@@ -149,7 +149,8 @@ int store_cursor_next(struct store_cursor *cursor, struct store_bytes *ret_key, 
 	bool at_last = true;
 	int r = 0;
 
-	/* In a write transaction the tree may have changed under the cursor: find the place again. */
+	/* In a write transaction the tree may have changed under the cursor. LMDB moves cursors along with it; finding
+	 * the place again does not depend on how well. */
 	if (cursor->txn->writable) {
 		r = cursor_get(cursor, as_val(last->bytes, last->length), MDB_SET_RANGE, ret_key, ret_value);
 		at_last = r == 0 && ret_key->length == last->length &&

@@ -182,7 +182,7 @@ static int find_slot(
 		return r;
 	record_key_slot(&slot, object, 0);
 	r = store_cursor_seek(&cursor, &slot, &key, &value);
-	for (uint32_t n = 0; r == 0; n++) {
+	while (r == 0) {
 		char other_name[JOURNAL_NAME_MAX + 1];
 		uint64_t other_dir;
 
@@ -197,7 +197,7 @@ static int find_slot(
 			return 0;
 		}
 		record_key_slot(&slot, object, (uint16_t)free_slot);
-		free_slot += free_slot == n && memcmp(key.data, slot.bytes, slot.length) == 0;
+		free_slot += memcmp(key.data, slot.bytes, slot.length) == 0;
 		r = store_cursor_next(&cursor, &key, &value);
 	}
 	if (r < 0 && r != -ENOENT)

@@ -69,6 +69,32 @@ static int drop_file_if_nameless(struct journal_txn *txn, uint64_t ino)
 	return named ? 0 : journal_delete_file(txn, ino);
 }
 
+static int take_proof(const struct journal_entry *entry, void *arg)
+{
+	struct journal_entry *proof = arg;
+
+	if (entry->key[0] && entry->proven_generation > proof->proven_generation)
+		*proof = *entry;
+	return 0;
+}
+
+/* A further name of a file begins with the object of an earlier one: what is to be done for its own key is a copy. */
+static int inherit_proof(struct journal_txn *txn, struct journal_entry *entry)
+{
+	struct journal_entry proof = {0};
+	int r = journal_each_name(txn, entry->ino, take_proof, &proof);
+
+	if (r < 0 || !proof.key[0])
+		return r;
+	memcpy(entry->key, proof.key, sizeof(entry->key));
+	memcpy(entry->etag, proof.etag, sizeof(entry->etag));
+	memcpy(entry->version_id, proof.version_id, sizeof(entry->version_id));
+	entry->proof = proof.proof;
+	entry->proven_generation = proof.proven_generation;
+	entry->proven_ms = proof.proven_ms;
+	return 0;
+}
+
 /* Puts a name; what another inode had under it is dropped with it. The proof stays if the inode stays. */
 static int put_name(
 	struct journal_txn *txn, uint64_t dir, const char *name, uint64_t ino, enum journal_type type)
@@ -85,7 +111,9 @@ static int put_name(
 		displaced = entry.ino;
 	entry = (struct journal_entry){.dir = dir, .ino = ino, .type = type};
 	snprintf(entry.name, sizeof(entry.name), "%s", name);
-	r = journal_put_entry(txn, &entry);
+	r = type == JOURNAL_TYPE_FILE ? inherit_proof(txn, &entry) : 0;
+	if (r == 0)
+		r = journal_put_entry(txn, &entry);
 	return r == 0 && displaced ? drop_file_if_nameless(txn, displaced) : r;
 }
 
@@ -124,12 +152,27 @@ static int apply_changed(struct engine *engine, struct journal_txn *txn, const s
 	return r < 0 ? r : touch_file(engine, txn, event->ino, true, atomic_load(&engine->counters.scanning), false);
 }
 
+static int doubt_file(struct journal_txn *txn, uint64_t ino)
+{
+	struct journal_file file;
+	int r = journal_get_file(txn, ino, &file);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	file.flags |= JOURNAL_IN_DOUBT;
+	return journal_put_file(txn, &file);
+}
+
 static int apply_found(struct engine *engine, struct journal_txn *txn, const struct fs_event *event)
 {
 	int r = put_name(
 		txn, event->dir, event->name, event->ino, event->is_dir ? JOURNAL_TYPE_DIR : JOURNAL_TYPE_FILE);
 
-	return r < 0 || event->is_dir ? r : touch_file(engine, txn, event->ino, event->new_ino, true, true);
+	if (r < 0 || event->is_dir)
+		return r;
+	if (event->new_ino == ENGINE_FOUND_IN_DOUBT)
+		r = doubt_file(txn, event->ino);
+	return r < 0 ? r : touch_file(engine, txn, event->ino, event->new_ino == ENGINE_FOUND_CHANGED, true, true);
 }
 
 static int apply_linked(struct engine *engine, struct journal_txn *txn, const struct fs_event *event)

@@ -32,6 +32,7 @@ enum verdict {
 	VERDICT_PARK,
 	VERDICT_DROP_NAME, /* the name is not there any more */
 	VERDICT_AGAIN,	   /* the name is another file's: compare again */
+	VERDICT_UNCHANGED, /* opened for writing, and nothing came of it */
 	VERDICT_TAKE_KEY,  /* whose object it was does without: it is uploaded again */
 };
 
@@ -219,6 +220,15 @@ static int open_to_read(const struct engine *engine, const char *path)
 	return fd == -EPERM ? engine_open(engine, path, O_RDONLY) : fd;
 }
 
+/* The receipt is about exactly this state of the inode. A receipt's ctime is 0 if it could not be trusted (results.c).
+ * Called after the check for writers. */
+static bool is_unchanged(const struct journal_file *file, const struct stat *st)
+{
+	return file->proven_generation && file->proven_generation != file->generation && file->ctime_ns &&
+		file->size == (uint64_t)st->st_size && file->mtime_ns == timespec_ns(st->st_mtim) &&
+		file->ctime_ns == timespec_ns(st->st_ctim);
+}
+
 /* 0 with an open file, or what to do about it in a decision and -EAGAIN. */
 static int open_candidate(struct round *round, const struct candidate *candidate, struct stat *st, int64_t *birth_ns)
 {
@@ -238,6 +248,8 @@ static int open_candidate(struct round *round, const struct candidate *candidate
 		decision = decide(round, VERDICT_AGAIN, ino, 0);
 	} else if (is_being_written(engine, ino, fd)) {
 		decision = decide(round, VERDICT_POSTPONE, ino, BUSY_RETRY_MS);
+	} else if (is_unchanged(&candidate->file, st)) {
+		decision = decide(round, VERDICT_UNCHANGED, ino, 0);
 	}
 	if (decision) {
 		decision->dir = candidate->entry.dir;
@@ -254,18 +266,20 @@ static void fill_request(struct engine *engine, const struct candidate *candidat
 	const struct journal_file *file = &candidate->file;
 	bool same_file = !file->birth_ns || !birth_ns || file->birth_ns == birth_ns;
 	/* The digests are about the content that is there now only if nothing of it moved since. */
-	bool known = same_file && file->proven_generation && file->proven_generation == file->generation &&
+	bool current = same_file && file->proven_generation && file->proven_generation == file->generation &&
 		file->size == (uint64_t)st->st_size && file->mtime_ns == timespec_ns(st->st_mtim);
+	/* Bytes that turn out to be those that are there already are not sent again. */
+	bool known = same_file && file->proven_generation && candidate->entry.proven_generation == file->proven_generation;
 
 	request->id = ++engine->last_job_id;
-	request->kind = known && candidate->source[0] && strcmp(candidate->source, candidate->key) != 0 ? JOB_KIND_COPY
+	request->kind = current && candidate->source[0] && strcmp(candidate->source, candidate->key) != 0 ? JOB_KIND_COPY
 												       : JOB_KIND_PUT;
 	request->flags = file->flags & JOURNAL_CHECK_FIRST || file->attempts ? JOB_CHECK_FIRST : 0;
 	request->size = (uint64_t)st->st_size;
 	request->mtime_ns = timespec_ns(st->st_mtim);
 	request->generation = file->generation;
-	request->has_known = known;
-	if (known) {
+	request->has_known = (known || current) && !(request->kind == JOB_KIND_COPY && file->flags & JOURNAL_IN_DOUBT);
+	if (request->has_known) {
 		memcpy(request->known_sha256, file->sha256, JOB_SHA256_BYTES);
 		memcpy(request->known_md5, file->md5, JOB_MD5_BYTES);
 	}
@@ -367,6 +381,10 @@ static int carry_out(struct journal_txn *txn, const struct decision *decision, i
 		file.work = JOURNAL_PARKED;
 		file.due_ms = now_ms + decision->delay_ms;
 		snprintf(file.reason, sizeof(file.reason), "%s", decision->reason);
+		break;
+	case VERDICT_UNCHANGED:
+		file.generation = file.proven_generation;
+		file.due_ms = now_ms;
 		break;
 	case VERDICT_TAKE_KEY:
 		r = take_key(txn, decision->key, now_ms);

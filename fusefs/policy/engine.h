@@ -27,8 +27,14 @@
 #define ENGINE_PATH_MAX 4096
 
 /* Beside fs_event_type, from the scan: */
-#define ENGINE_EVENT_FOUND 64	/* new_ino 1: content unknown or changed; 0: only the key or the times are in doubt */
+#define ENGINE_EVENT_FOUND 64	/* new_ino: enum engine_found */
 #define ENGINE_EVENT_GONE 65	/* `name` in `dir`, once `ino`, is not there */
+
+enum engine_found {
+	ENGINE_FOUND_MOVED,    /* known content under a path that gives another key */
+	ENGINE_FOUND_IN_DOUBT, /* the same, and the inode was touched since: its bytes are to be compared */
+	ENGINE_FOUND_CHANGED,  /* unknown, or not what the receipt is about */
+};
 
 /* A job that the uploader has. */
 struct flight {
@@ -87,7 +93,7 @@ struct fs_event *engine_take_events(struct engine *engine);
 void engine_events_recorded(struct engine *engine);
 /* Waits for room, then hands the event over: for the scan, which may. Returns false at the end. */
 bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char *name, uint64_t ino, bool is_dir,
-	bool content_differs);
+	enum engine_found found);
 void engine_want_scan(struct engine *engine);
 void engine_set_error(struct engine *engine, const char *text);
 

@@ -63,7 +63,7 @@ void engine_events_recorded(struct engine *engine)
 }
 
 bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char *name, uint64_t ino, bool is_dir,
-	bool content_differs)
+	enum engine_found found)
 {
 	size_t size = strlen(name) + 1;
 	struct fs_event *event = malloc(sizeof(*event) + size);
@@ -82,7 +82,7 @@ bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char
 
 	memcpy(copy, name, size);
 	*event = (struct fs_event){.type = (enum fs_event_type)type, .dir = dir, .ino = ino, .name = copy,
-		.new_name = "", .is_dir = is_dir, .is_file = !is_dir, .new_ino = content_differs};
+		.new_name = "", .is_dir = is_dir, .is_file = !is_dir, .new_ino = found};
 	engine_on_event(event, engine);
 	return true;
 }

@@ -14,6 +14,7 @@
 #define PARK_MAX_MS 600000
 #define PAUSE_BASE_MS 500
 #define PAUSE_MAX_MS 10000
+#define COARSE_CLOCK_NS (NSEC_PER_SEC / 10) /* a tick is 10 ms at most */
 
 struct flight *engine_find_flight(struct engine *engine, uint64_t id)
 {
@@ -57,6 +58,15 @@ static int64_t backoff_ms(uint32_t attempts, int64_t base, int64_t max)
 	return delay < max ? delay : max;
 }
 
+/* A change right after this one may leave the same time stamps, where the clock of the filesystem is coarse: a fresh
+ * ctime tells nothing, and is kept as 0. */
+static int64_t trusted_ctime(const struct stat *st)
+{
+	int64_t ctime_ns = timespec_ns(st->st_ctim), age_ns = wall_ns() - ctime_ns;
+
+	return age_ns > COARSE_CLOCK_NS ? ctime_ns : 0;
+}
+
 static int put_receipt(struct journal_txn *txn, const struct landing *landing, struct journal_file *file)
 {
 	const struct job_result *result = landing->result;
@@ -67,7 +77,7 @@ static int put_receipt(struct journal_txn *txn, const struct landing *landing, s
 	file->proven_generation = flight->generation;
 	file->size = result->size;
 	file->mtime_ns = timespec_ns(flight->st.st_mtim);
-	file->ctime_ns = timespec_ns(landing->now.st_ctim);
+	file->ctime_ns = trusted_ctime(&landing->now);
 	memcpy(file->sha256, result->sha256, JOB_SHA256_BYTES);
 	memcpy(file->md5, result->md5, JOB_MD5_BYTES);
 	file->block_shift = result->n_blocks ? result->block_shift : 0;
@@ -100,7 +110,7 @@ static int land_done(struct journal_txn *txn, const struct landing *landing, str
 		r = put_receipt(txn, landing, file);
 	if (r < 0)
 		return r;
-	file->flags &= ~(uint32_t)JOURNAL_CHECK_FIRST;
+	file->flags &= ~(uint32_t)(JOURNAL_CHECK_FIRST | JOURNAL_IN_DOUBT);
 	file->attempts = 0;
 	file->reason[0] = '\0';
 	/* Whether every name is served is seen when it is looked at again, at once. */
@@ -148,18 +158,30 @@ static int record_outcome(struct journal_txn *txn, const struct landing *landing
 	return journal_put_file(txn, &file);
 }
 
-/* One more look at whether every name of the file has its object: then it is at rest. */
 static int is_another_name(const struct journal_entry *entry, void *arg)
 {
 	const struct flight *flight = arg;
 
-	/* Another name than the one just served, or one that moved, is the dispatcher's to look at. */
 	return entry->dir != flight->dir || strcmp(entry->name, flight->name) != 0;
+}
+
+/* Nothing is left to do: the file has this one name, and the name still leads to the key that was served. */
+static int is_served(const struct landing *landing, struct journal_txn *txn, const struct journal_file *file)
+{
+	struct flight flight = *landing->flight;
+	char path[ENGINE_PATH_MAX], key[JOB_KEY_MAX + 1];
+	int r = journal_each_name(txn, file->ino, is_another_name, &flight);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (engine_path(landing->engine, txn, flight.dir, flight.name, path) < 0 ||
+		keys_make(&landing->engine->keys, path, file->mtime_ns, key) < 0)
+		return 0;
+	return !strcmp(key, flight.key);
 }
 
 static int record(struct journal_txn *txn, const struct landing *landing)
 {
-	struct flight flight = *landing->flight;
 	struct journal_file file;
 	int r = record_outcome(txn, landing);
 
@@ -168,13 +190,11 @@ static int record(struct journal_txn *txn, const struct landing *landing)
 	r = journal_get_file(txn, landing->flight->ino, &file);
 	if (r < 0 || file.work != JOURNAL_WAITING || file.due_ms != 0)
 		return r == -ENOENT ? 0 : r;
-	r = journal_each_name(txn, file.ino, is_another_name, &flight);
-	if (r < 0)
-		return r;
-	if (r == 0) {
-		file.work = JOURNAL_IDLE;
-		file.since_ms = 0;
-	}
+	r = is_served(landing, txn, &file);
+	if (r <= 0)
+		return r; /* the dispatcher looks at it again, at once */
+	file.work = JOURNAL_IDLE;
+	file.since_ms = 0;
 	return journal_put_file(txn, &file);
 }
 

@@ -26,13 +26,15 @@ struct pending {
 struct seen {
 	struct stat st;
 	char name[JOURNAL_NAME_MAX + 1];
-	bool offer, content_differs;
+	bool offer;
+	enum engine_found found;
 };
 
 struct scan {
 	struct engine *engine;
 	struct pending *pending;
 	uint64_t dir;	  /* inode of the directory being compared */
+	int dirfd;	  /* of it */
 	const char *path; /* of it */
 	struct seen *seen;
 	size_t n_seen;
@@ -61,6 +63,23 @@ static void push(struct scan *scan, const char *parent, const char *name, uint64
 	scan->pending = pending;
 }
 
+/* Whether an inode that the journal knows is still that file, not another one with its number. */
+static bool is_same_file(const struct scan *scan, const struct seen *seen, const struct journal_file *file)
+{
+	struct statx stx;
+
+	if (!file->birth_ns || statx(scan->dirfd, seen->name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &stx) < 0 ||
+		!(stx.stx_mask & STATX_BTIME))
+		return true;
+	return stx.stx_btime.tv_sec * NSEC_PER_SEC + stx.stx_btime.tv_nsec == file->birth_ns;
+}
+
+static bool content_differs(const struct scan *scan, const struct seen *seen, const struct journal_file *file)
+{
+	return file->proven_generation != file->generation || file->size != (uint64_t)seen->st.st_size ||
+		file->mtime_ns != timespec_ns(seen->st.st_mtim) || !is_same_file(scan, seen, file);
+}
+
 /* Nothing to do only if the receipt is about this very content, under the key that the path has now. */
 static int compare_file(struct scan *scan, struct journal_txn *txn, struct seen *seen)
 {
@@ -71,23 +90,29 @@ static int compare_file(struct scan *scan, struct journal_txn *txn, struct seen 
 
 	if (n < (int)sizeof(path) && keys_excluded(&scan->engine->keys, path))
 		return 0;
-	seen->offer = seen->content_differs = true;
-	int r = journal_get_entry(txn, scan->dir, seen->name, &entry);
+	seen->offer = true;
+	seen->found = ENGINE_FOUND_CHANGED;
+	int r = journal_get_file(txn, seen->st.st_ino, &file);
 
-	if (r < 0 || entry.ino != seen->st.st_ino)
-		return r == -ENOENT ? 0 : r;
-	r = journal_get_file(txn, seen->st.st_ino, &file);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	seen->content_differs = file.proven_generation != file.generation || file.size != (uint64_t)seen->st.st_size ||
-		file.mtime_ns != timespec_ns(seen->st.st_mtim);
+	bool differs = content_differs(scan, seen, &file), touched = file.ctime_ns != timespec_ns(seen->st.st_ctim);
+
+	r = journal_get_entry(txn, scan->dir, seen->name, &entry);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r < 0 || entry.ino != seen->st.st_ino) {
+		/* Renamed or linked while nobody looked, which touches the inode as a change would. */
+		seen->found = differs ? ENGINE_FOUND_CHANGED : ENGINE_FOUND_IN_DOUBT;
+		return 0;
+	}
 	if (file.work != JOURNAL_IDLE) {
 		seen->offer = false; /* it is in the queue and is looked at there */
 		return 0;
 	}
 	r = n < (int)sizeof(path) ? keys_make(&scan->engine->keys, path, timespec_ns(seen->st.st_mtim), key) : -1;
-	seen->offer = seen->content_differs || file.ctime_ns != timespec_ns(seen->st.st_ctim) || r < 0 ||
-		strcmp(key, entry.key) != 0;
+	seen->found = differs || touched ? ENGINE_FOUND_CHANGED : ENGINE_FOUND_MOVED;
+	seen->offer = differs || touched || r < 0 || strcmp(key, entry.key) != 0;
 	return 0;
 }
 
@@ -128,7 +153,7 @@ static bool finish_chunk(struct scan *scan)
 		bool is_dir = S_ISDIR(seen->st.st_mode);
 
 		if (seen->offer && !engine_offer(scan->engine, ENGINE_EVENT_FOUND, scan->dir, seen->name,
-					   seen->st.st_ino, is_dir, seen->content_differs))
+					   seen->st.st_ino, is_dir, seen->found))
 			return false;
 		scan->offered += seen->offer && !is_dir;
 		scan->files += !is_dir;
@@ -206,7 +231,7 @@ static bool look_for_gone(struct scan *scan, int dirfd)
 		r = journal_view(scan->engine->journal, find_gone, gone);
 		for (size_t i = 0; i < gone->n; i++) {
 			if (!engine_offer(scan->engine, ENGINE_EVENT_GONE, scan->dir, gone->names[i].name,
-				    gone->names[i].ino, false, false))
+				    gone->names[i].ino, false, ENGINE_FOUND_CHANGED))
 				return false;
 		}
 	}
@@ -232,6 +257,7 @@ static bool scan_directory(struct scan *scan, const struct pending *pending)
 		return true;
 	}
 	scan->dir = pending->ino;
+	scan->dirfd = dirfd(dir);
 	scan->path = pending->path;
 	scan->n_seen = 0;
 	return look_at_names(scan, dir) && look_for_gone(scan, dirfd(dir));
