@@ -95,6 +95,21 @@ static int inherit_proof(struct journal_txn *txn, struct journal_entry *entry)
 	return 0;
 }
 
+static int note_place(const struct journal_entry *entry, void *arg)
+{
+	*(struct journal_entry *)arg = *entry;
+	return 1;
+}
+
+/* A directory has one place: where it was before is not where it is. */
+static int forget_place(struct journal_txn *txn, uint64_t ino)
+{
+	struct journal_entry place;
+	int r = journal_each_name(txn, ino, note_place, &place);
+
+	return r <= 0 ? r : journal_delete_entry(txn, place.dir, place.name);
+}
+
 /* Puts a name; what another inode had under it is dropped with it. The proof stays if the inode stays. */
 static int put_name(
 	struct journal_txn *txn, uint64_t dir, const char *name, uint64_t ino, enum journal_type type)
@@ -111,7 +126,7 @@ static int put_name(
 		displaced = entry.ino;
 	entry = (struct journal_entry){.dir = dir, .ino = ino, .type = type};
 	snprintf(entry.name, sizeof(entry.name), "%s", name);
-	r = type == JOURNAL_TYPE_FILE ? inherit_proof(txn, &entry) : 0;
+	r = type == JOURNAL_TYPE_FILE ? inherit_proof(txn, &entry) : forget_place(txn, ino);
 	if (r == 0)
 		r = journal_put_entry(txn, &entry);
 	return r == 0 && displaced ? drop_file_if_nameless(txn, displaced) : r;

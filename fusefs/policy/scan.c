@@ -185,7 +185,7 @@ static bool look_at_names(struct scan *scan, DIR *dir)
 	return finish_chunk(scan);
 }
 
-/* Names that the journal has and the directory has not. */
+/* Names that the journal has and the directory has not, or has for something else. */
 struct gone {
 	int dirfd;
 	uint64_t dir;
@@ -203,7 +203,7 @@ static int note_gone(const struct journal_entry *entry, void *arg)
 	struct stat st;
 
 	memcpy(gone->after, entry->name, sizeof(gone->after));
-	if (fstatat(gone->dirfd, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT) {
+	if (fstatat(gone->dirfd, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT : st.st_ino != entry->ino) {
 		memcpy(gone->names[gone->n].name, entry->name, sizeof(gone->after));
 		gone->names[gone->n++].ino = entry->ino;
 	}
