@@ -1,4 +1,4 @@
-/* What the tests of the journal share: a directory per test, records to store, one-call transactions. */
+/* What the tests of the journal share: a directory per test, records to store, one-call transactions, a workload. */
 #ifndef EBBFS_TESTS_JOURNAL_FIXTURE_H
 #define EBBFS_TESTS_JOURNAL_FIXTURE_H
 
@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "fusefs/journal/internal.h"
+#include "uploader/base/fdio.h"
 
 struct fixture {
 	char directory[64];
@@ -235,6 +236,74 @@ static inline void check_journal(struct fixture *fixture)
 
 	assert_string_equal(complaint, "");
 	assert_int_equal(r, 0);
+}
+
+/* --- a workload that touches everything, from a number --- */
+
+struct workload {
+	uint64_t seed;
+	uint64_t n_inos; /* inodes used: 1 … n_inos */
+	int n_changes;
+	bool blocks;
+};
+
+static inline uint64_t next(uint64_t *seed)
+{
+	*seed = *seed * 6364136223846793005U + 1442695040888963407U;
+	return *seed >> 33;
+}
+
+static inline void change(struct journal_txn *txn, uint64_t *seed, const struct workload *workload)
+{
+	static uint8_t digests[JOB_BLOCKS_MAX][JOB_SHA256_BYTES];
+	uint64_t ino = 1 + next(seed) % workload->n_inos, what = next(seed) % 8;
+	char name[32], key[64];
+
+	snprintf(name, sizeof(name), "n%d", (int)(next(seed) % workload->n_inos));
+	snprintf(key, sizeof(key), "k/n%d", (int)(next(seed) % workload->n_inos));
+	if (what == 0)
+		journal_delete_file(txn, ino);
+	if (what == 1)
+		journal_delete_entry(txn, next(seed) % 4, name);
+	if (what == 2 && workload->blocks) {
+		memset(digests, 0x55, sizeof(digests));
+		journal_put_blocks(txn, ino, (uint32_t)(next(seed) % 300), digests);
+	}
+	if (what == 3 || what == 4 || what == 5) {
+		struct journal_file file = a_file(ino);
+
+		file.generation = 1 + next(seed) % 2;
+		file.work = (enum journal_work)(next(seed) % 3);
+		file.since_ms = (int64_t)next(seed) - (1LL << 30);
+		file.due_ms = (int64_t)next(seed) - (1LL << 30);
+		journal_put_file(txn, &file);
+	}
+	if (what >= 6) {
+		struct journal_entry entry = an_entry(next(seed) % 4, name, ino, next(seed) % 4 ? key : "");
+
+		journal_put_entry(txn, &entry);
+	}
+}
+
+static inline int run_workload(struct journal_txn *txn, void *arg)
+{
+	const struct workload *workload = arg;
+	uint64_t seed = workload->seed;
+
+	for (int i = 0; i < workload->n_changes; i++)
+		change(txn, &seed, workload);
+	return 0;
+}
+
+static inline void make_file(const struct fixture *fixture, const char *name, const void *bytes, size_t length)
+{
+	char path[PATH_MAX];
+
+	in_directory(fixture, name, path);
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write_full(fd, bytes, length), 0);
 }
 
 #endif
