@@ -6,6 +6,7 @@
 
 static void test_grows_and_ends_with_nul(void **state)
 {
+	(void)state;
 	_cleanup_buf_ struct buf buf = {0};
 
 	for (int i = 0; i < 1000; i++)
@@ -20,6 +21,7 @@ static void test_grows_and_ends_with_nul(void **state)
 
 static void test_ceiling(void **state)
 {
+	(void)state;
 	_cleanup_buf_ struct buf buf = {.max = 10};
 
 	assert_int_equal(buf_put(&buf, "0123456789", 10), 0);
@@ -34,6 +36,7 @@ static void test_ceiling(void **state)
 
 static void test_round_trip(void **state)
 {
+	(void)state;
 	_cleanup_buf_ struct buf buf = {0};
 	struct buf_reader reader;
 	char text[8];
@@ -63,6 +66,7 @@ static void test_round_trip(void **state)
 
 static void test_reading_past_the_end(void **state)
 {
+	(void)state;
 	struct buf_reader reader;
 	size_t length = 7;
 
@@ -77,6 +81,7 @@ static void test_reading_past_the_end(void **state)
 
 static void test_texts(void **state)
 {
+	(void)state;
 	static const struct {
 		const char *bytes;
 		size_t length;
@@ -97,6 +102,7 @@ static void test_texts(void **state)
 
 static void test_long_bytes16(void **state)
 {
+	(void)state;
 	static char big[65536];
 	_cleanup_buf_ struct buf buf = {0};
 

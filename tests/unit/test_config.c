@@ -5,10 +5,9 @@
 
 #include "uploader/base/config.h"
 
-extern char **environ;
-
 static int clear(void **state)
 {
+	(void)state;
 	char **entry = environ;
 
 	while (*entry) {
@@ -36,6 +35,7 @@ static int load(struct config *config, char *error, int *argc, char **argv)
 
 static void test_defaults(void **state)
 {
+	(void)state;
 	char *argv[] = {(char[]){"p"}, NULL}, error[CONFIG_ERROR_MAX];
 	struct config config;
 	int argc = 1;
@@ -57,6 +57,7 @@ static void test_defaults(void **state)
 
 static void test_targets(void **state)
 {
+	(void)state;
 	static const struct {
 		const char *target, *bucket, *prefix; /* bucket NULL: refused */
 	} cases[] = {
@@ -99,6 +100,7 @@ static void test_targets(void **state)
 
 static void test_wrong_values(void **state)
 {
+	(void)state;
 	static const char *const cases[][2] = {
 		{"EBBFS_DATA", "relative"},
 		{"EBBFS_RUN", ""},
@@ -133,6 +135,7 @@ static void test_wrong_values(void **state)
 
 static void test_flags(void **state)
 {
+	(void)state;
 	char *argv[] = {(char[]){"p"}, (char[]){"--settle"}, (char[]){"5s"}, (char[]){"--connections=3"},
 		(char[]){"word"}, (char[]){"--other"}, (char[]){"--s3-addressing=path"}, (char[]){"--"},
 		(char[]){"--settle"}, NULL};
@@ -155,6 +158,7 @@ static void test_flags(void **state)
 
 static void test_flag_without_value(void **state)
 {
+	(void)state;
 	char *argv[] = {(char[]){"p"}, (char[]){"--settle"}, NULL}, error[CONFIG_ERROR_MAX];
 	char *help[] = {(char[]){"p"}, (char[]){"--help"}, NULL};
 	struct config config;
@@ -174,6 +178,7 @@ static void count(const char *name, void *arg)
 
 static void test_unknown(void **state)
 {
+	(void)state;
 	int unknown = 0;
 
 	setenv("EBBFS_SETLE", "1s", 1);

@@ -11,6 +11,7 @@ static const char *const variables[] = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_
 
 static int clear(void **state)
 {
+	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
 		unsetenv(variables[i]);
 	setenv("HOME", "/nonexistent", 1);
@@ -19,6 +20,7 @@ static int clear(void **state)
 
 static void test_profiles(void **state)
 {
+	(void)state;
 	static const char text[] = "# comment\n"
 				   "[default]\n"
 				   "aws_access_key_id = AK\r\n"
@@ -70,6 +72,7 @@ static void test_profiles(void **state)
 
 static void test_environment(void **state)
 {
+	(void)state;
 	const struct creds *creds = NULL;
 	char error[CREDS_ERROR_MAX] = "";
 
@@ -85,6 +88,7 @@ static void test_environment(void **state)
 
 static void test_half_an_environment(void **state)
 {
+	(void)state;
 	const struct creds *creds = NULL;
 	char error[CREDS_ERROR_MAX] = "";
 
@@ -98,6 +102,7 @@ static void test_half_an_environment(void **state)
 
 static void test_none(void **state)
 {
+	(void)state;
 	const struct creds *creds = NULL;
 	char error[CREDS_ERROR_MAX] = "";
 	_cleanup_(creds_provider_freep) struct creds_provider *chain = creds_chain_new();
@@ -109,6 +114,7 @@ static void test_none(void **state)
 
 static void test_file(void **state)
 {
+	(void)state;
 	static const char text[] = "[p]\naws_access_key_id=A\naws_secret_access_key=B\n";
 	char path[] = "/tmp/ebbfs-creds-XXXXXX", error[CREDS_ERROR_MAX] = "";
 	int fd = mkstemp(path);

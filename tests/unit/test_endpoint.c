@@ -11,6 +11,7 @@
 
 static void test_addressing(void **state)
 {
+	(void)state;
 	static const struct {
 		const char *url, *region, *bucket;
 		enum config_addressing addressing;
@@ -58,6 +59,7 @@ static void test_addressing(void **state)
 
 static void test_keys_are_not_normalised(void **state)
 {
+	(void)state;
 	static const char *const cases[][2] = {{"a//b", "/bkt/a//b"}, {"../../x", "/bkt/../../x"},
 		{"./a/.", "/bkt/./a/."}, {"/lead", "/bkt//lead"}, {"trail/", "/bkt/trail/"}, {"ü", "/bkt/%C3%BC"},
 		{"%2e", "/bkt/%252e"}};
@@ -74,6 +76,7 @@ static void test_keys_are_not_normalised(void **state)
 
 static void test_mtime(void **state)
 {
+	(void)state;
 	static const struct {
 		int64_t ns;
 		const char *text;

@@ -13,6 +13,7 @@ static const uint8_t md5[JOB_MD5_BYTES] = {0xab, 0xcd};
 
 static void test_proof(void **state)
 {
+	(void)state;
 	static const struct {
 		struct s3_response response;
 		enum proof_verdict verdict;
@@ -43,6 +44,7 @@ static void test_proof(void **state)
 
 static void test_outcomes(void **state)
 {
+	(void)state;
 	static const struct {
 		struct s3_error error;
 		enum job_outcome outcome;

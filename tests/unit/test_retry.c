@@ -5,6 +5,7 @@
 
 static void test_classes(void **state)
 {
+	(void)state;
 	static const struct {
 		int status;
 		const char *code;
@@ -54,6 +55,7 @@ static void test_classes(void **state)
 
 static void test_ambiguous(void **state)
 {
+	(void)state;
 	static const struct {
 		int status;
 		enum http_fault fault;
@@ -69,6 +71,7 @@ static void test_ambiguous(void **state)
 
 static void test_tokens(void **state)
 {
+	(void)state;
 	struct retry_bucket bucket = {.tokens = RETRY_TOKENS};
 
 	assert_int_equal(retry_take(&bucket, S3_TRANSIENT, 1), 14);
@@ -92,6 +95,7 @@ static void test_tokens(void **state)
 
 static void test_delays(void **state)
 {
+	(void)state;
 	static const struct {
 		enum s3_class class;
 		int attempt;

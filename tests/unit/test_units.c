@@ -6,6 +6,7 @@
 
 static void test_durations(void **state)
 {
+	(void)state;
 	static const struct {
 		const char *text;
 		int r;
@@ -41,6 +42,7 @@ static void test_durations(void **state)
 
 static void test_sizes(void **state)
 {
+	(void)state;
 	static const struct {
 		const char *text;
 		int r;
@@ -78,6 +80,7 @@ static void test_sizes(void **state)
 
 static void test_numbers(void **state)
 {
+	(void)state;
 	uint64_t value = 7;
 
 	assert_int_equal(parse_u64("12", 0, 12, &value), 0);
@@ -92,6 +95,7 @@ static void test_numbers(void **state)
 
 static void test_for_people(void **state)
 {
+	(void)state;
 	static const struct {
 		uint64_t bytes;
 		const char *text;
@@ -112,6 +116,7 @@ static void test_for_people(void **state)
 
 static void test_hex(void **state)
 {
+	(void)state;
 	static const uint8_t bytes[] = {0x00, 0x7f, 0xa5, 0xff};
 	uint8_t back[4];
 	char out[9];
@@ -130,6 +135,7 @@ static void test_hex(void **state)
 /* RFC 4648 §10. */
 static void test_base64(void **state)
 {
+	(void)state;
 	static const char *const cases[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"},
 		{"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
 	uint8_t back[8];
@@ -152,6 +158,7 @@ static void test_base64(void **state)
 
 static void test_utf8(void **state)
 {
+	(void)state;
 	static const struct {
 		const char *bytes;
 		size_t available, length;
@@ -182,6 +189,7 @@ static void test_utf8(void **state)
 
 static void test_clocks(void **state)
 {
+	(void)state;
 	int64_t before = clock_ms(), ns = wall_ns(), ms = wall_ms();
 
 	assert_true(clock_ms() >= before);

@@ -1,5 +1,6 @@
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "uploader/base/cleanup.h"
@@ -9,6 +10,7 @@
 
 static void test_errors(void **state)
 {
+	(void)state;
 	static const struct {
 		const char *text;
 		bool is_error;
@@ -47,11 +49,12 @@ static void test_errors(void **state)
 
 static void test_long_texts_are_cut(void **state)
 {
+	(void)state;
 	char text[2000] = "<Error><Code>", *at = text + strlen(text);
 	struct xml_error error;
 
 	memset(at, 'C', 1000);
-	strcpy(at + 1000, "</Code><RequestId>R</RequestId></Error>");
+	snprintf(at + 1000, sizeof(text) - 1000 - (size_t)(at - text), "</Code><RequestId>R</RequestId></Error>");
 	assert_true(xml_parse_error(text, strlen(text), &error));
 	assert_int_equal(strlen(error.code), XML_CODE_MAX - 1);
 	assert_string_equal(error.request_id, "R");
@@ -60,6 +63,7 @@ static void test_long_texts_are_cut(void **state)
 /* Entities that grow without bound, and references to files, get nowhere. */
 static void test_hostile(void **state)
 {
+	(void)state;
 	static const char lol[] =
 		"<!DOCTYPE a [<!ENTITY a \"aaaaaaaaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">"
 		"<!ENTITY c \"&b;&b;&b;&b;&b;&b;&b;&b;\"><!ENTITY d \"&c;&c;&c;&c;&c;&c;&c;&c;\">"
