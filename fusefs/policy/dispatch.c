@@ -167,17 +167,17 @@ static int collect(struct journal_txn *txn, void *arg)
 	return r < 0 ? r : 0;
 }
 
+static int is_other_file(const struct journal_entry *owner, void *arg)
+{
+	const struct candidate *candidate = arg;
+
+	return owner->ino != candidate->file.ino;
+}
+
 /* The key is still what another file's receipt relies on: a file that moved away and waits for its own copy. */
 static int key_is_relied_on(struct journal_txn *txn, void *arg)
 {
-	const struct candidate *candidate = arg;
-	struct journal_entry owner;
-	int r = journal_get_by_key(txn, candidate->key, &owner);
-
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	return owner.ino != candidate->file.ino && (owner.dir != candidate->entry.dir ||
-							  strcmp(owner.name, candidate->entry.name) != 0);
+	return journal_each_with_key(txn, ((const struct candidate *)arg)->key, is_other_file, arg);
 }
 
 /* The other one's copy comes first, so that its content is never without an object. Two that changed places wait for
@@ -337,21 +337,35 @@ static int send_candidate(struct round *round, const struct candidate *candidate
 	return 0;
 }
 
-/* The receipt goes before the object does. */
-static int take_key(struct journal_txn *txn, const char *key, int64_t now_ms)
-{
+struct robbery {
+	uint64_t taker;
 	struct journal_entry owner;
-	struct journal_file file;
-	int r = journal_get_by_key(txn, key, &owner);
+};
 
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	owner.key[0] = owner.etag[0] = owner.version_id[0] = '\0';
-	owner.proven_generation = 0;
-	owner.proof = JOB_PROOF_NONE;
-	r = journal_put_entry(txn, &owner);
+static int find_owner(const struct journal_entry *entry, void *arg)
+{
+	struct robbery *robbery = arg;
+
+	robbery->owner = *entry;
+	return entry->ino != robbery->taker;
+}
+
+/* The receipt goes before the object does. One owner a time: the next round finds the next. */
+static int take_key(struct journal_txn *txn, const struct decision *decision, int64_t now_ms)
+{
+	struct robbery robbery = {.taker = decision->ino};
+	struct journal_entry *owner = &robbery.owner;
+	struct journal_file file;
+	int r = journal_each_with_key(txn, decision->key, find_owner, &robbery);
+
+	if (r <= 0)
+		return r;
+	owner->key[0] = owner->etag[0] = owner->version_id[0] = '\0';
+	owner->proven_generation = 0;
+	owner->proof = JOB_PROOF_NONE;
+	r = journal_put_entry(txn, owner);
 	if (r == 0)
-		r = journal_get_file(txn, owner.ino, &file);
+		r = journal_get_file(txn, owner->ino, &file);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (file.work == JOURNAL_IDLE) {
@@ -387,7 +401,7 @@ static int carry_out(struct journal_txn *txn, const struct decision *decision, i
 		file.due_ms = now_ms;
 		break;
 	case VERDICT_TAKE_KEY:
-		r = take_key(txn, decision->key, now_ms);
+		r = take_key(txn, decision, now_ms);
 		if (r < 0)
 			return r;
 		file.due_ms = now_ms;

@@ -12,6 +12,7 @@
 #include "uploader/base/units.h"
 
 #define JOURNAL_RETRY_MS 1000
+#define BATCH_MAX 256
 
 int engine_init(struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal, int backing_fd)
 {
@@ -93,6 +94,18 @@ static struct fs_event *append(struct fs_event *events, struct fs_event *more)
 	return events;
 }
 
+/* A transaction's memory grows with what it changes: not too much at a time. Returns what is left. */
+static struct fs_event *cut(struct fs_event *events)
+{
+	for (size_t i = 1; events && i < BATCH_MAX; i++)
+		events = events->next;
+	struct fs_event *rest = events ? events->next : NULL;
+
+	if (events)
+		events->next = NULL;
+	return rest;
+}
+
 static bool has_events(struct engine *engine)
 {
 	pthread_mutex_lock(&engine->lock);
@@ -115,10 +128,15 @@ static int64_t record_events(struct engine *engine, struct fs_event **held, bool
 	if (!*held)
 		return -1;
 	engine->last_commit_ms = clock_ms();
-	int r = engine_apply(engine, *held);
+	int r = 0;
 
+	while (r == 0 && *held) {
+		struct fs_event *rest = cut(*held);
+
+		r = engine_apply(engine, *held);
+		*held = r == 0 ? rest : append(*held, rest);
+	}
 	if (r == 0) {
-		*held = NULL;
 		engine_events_recorded(engine);
 		engine->dispatch_at_ms = 0;
 		return -1;

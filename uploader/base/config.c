@@ -258,7 +258,8 @@ static bool is_known(const char *name, size_t length)
 		if (strlen(options[i].name) == length && !strncmp(options[i].name, name, length))
 			return true;
 	}
-	return false;
+	/* For the command line: where the other programs are. */
+	return length == strlen("EBBFS_BIN") && !strncmp(name, "EBBFS_BIN", length);
 }
 
 void config_unknown(void (*callback)(const char *name, void *arg), void *arg)
