@@ -159,6 +159,16 @@ def test_rename_of_a_directory_is_copies(mounted):
             assert content[mounted.key(f"{folder}/sub{number % 3}/{number}")] == b"%d" % number
 
 
+def test_rename_of_a_directory_while_away_is_copies(mounted):
+    mounted.write("dir/sub/file", b"ours")
+    mounted.settle_down()
+    mounted.stop()
+    os.rename(mounted.path("dir"), mounted.path("moved"))
+    mounted.start().settle_down()
+    assert mounted.bucket.content() == {mounted.key("dir/sub/file"): b"ours", mounted.key("moved/sub/file"): b"ours"}
+    assert (mounted.puts(), mounted.copies()) == (1, 1)
+
+
 def test_rename_there_and_back(mounted):
     mounted.write("file")
     mounted.settle_down()

@@ -1,6 +1,7 @@
 """`ebbfs debug DIR`: an ordinary user, through fusermount3, in the foreground, with a trace."""
 
 import os
+import pwd
 import subprocess
 
 import pytest
@@ -10,7 +11,7 @@ from lib.mount import EBBFS, PROGRAM_DIRS
 from lib.wait import wait_for
 
 pytestmark = pytest.mark.sanitize
-USER = 1234
+USER = pwd.getpwnam("nobody").pw_uid  # fusermount3 wants a user with a name
 
 
 def as_user(*arguments, **options):

@@ -95,24 +95,40 @@ def test_every_second_request_of_any_kind_fails(mounted):
 
 
 def test_the_server_stores_other_bytes(mounted):
-    """A server that breaks a body is found out by the proof, not believed."""
+    """A server that breaks a body is found out by the proof, not believed; a person is told, and it can be mended."""
     mounted.server.fault("corrupt", "PutObject", count=1)
     mounted.write("file", b"precious")
-    mounted.settle_down(60)
+    wait_for(lambda: mounted.ls()["file"]["state"] in ("parked", "uploaded"))
+    entry = mounted.ls()["file"]
+    if entry["state"] == "parked":
+        assert "other bytes" in entry["reason"]
+        mounted.write("file", b"precious")
+        mounted.settle_down(60)
     assert mounted.bucket.read(mounted.key("file")) == b"precious"
-    assert mounted.puts("file") == 2
 
 
 @pytest.mark.parametrize("fault", ["checksum", "etag"])
 def test_an_answer_that_does_not_fit_is_no_proof(mounted, fault):
+    """The object is there and right, but what is said about it is not: only reading it back can prove it then."""
     mounted.server.options(checksums=fault == "checksum")
     rule = mounted.server.fault(fault, key=mounted.key("file"))
     mounted.write("file")
-    wait_for(lambda: mounted.server.fault_state(rule)["hits"] >= 1)
+    wait_for(lambda: mounted.ls()["file"]["state"] in ("parked", "uploaded"))
+    assert mounted.server.fault_state(rule)["hits"] >= 1
+    if mounted.ls()["file"]["state"] == "uploaded":
+        assert mounted.bucket.count("GetObject", key=mounted.key("file")) >= 1
+
+
+def test_a_server_that_answers_wrongly_throughout_proves_nothing(mounted):
+    for fault in ("checksum", "corrupt"):
+        mounted.server.fault(fault, "HeadObject")
+    mounted.server.fault("corrupt", "GetObject")
+    mounted.server.fault("checksum", "PutObject")
+    mounted.server.options(etag="opaque")
+    mounted.write("file")
+    wait_for(lambda: mounted.status()["last_error"], 20, "an error")
     time.sleep(0.5)  # in which a receipt would be written
-    assert mounted.ls()["file"]["state"] != "uploaded"
-    mounted.server.clear_faults()
-    wait_for(lambda: mounted.ls()["file"]["state"] == "uploaded", 90, "the file to be proven")
+    assert mounted.ls()["file"]["state"] != "uploaded" and mounted.status()["files"]["proven"] == 0
 
 
 def test_a_lost_answer_costs_no_second_object(mounted):

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.sanitize
 
 
 def test_the_uploader_has_no_privileges(mounted):
+    wait_for(lambda: mounted.status()["uploader"] == "connected", 10, "the uploader")
     status = process.status(mounted.pid("ebbfs-uploader"))
     for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(status[field], 16) == 0, field
