@@ -529,6 +529,23 @@ def test_command_line(uploader, arguments, change, status, says):
     assert says in errors and errors.count("\n") == (1 if status else 0)
 
 
+def test_credentials_that_its_user_cannot_read(uploader):
+    path = os.path.join(uploader.files, "credentials")  # below a directory of root's
+    with open(path, "w", encoding="ascii") as file:
+        file.write("[default]\naws_access_key_id = test-key\naws_secret_access_key = test-secret\n")
+    uploader.set(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_SHARED_CREDENTIALS_FILE=path)
+    status, errors = uploader.check("--check")
+    assert status == 2 and "Permission denied" in errors
+
+
+def test_started_by_an_ordinary_user(uploader, bucket):
+    uploader.launch_as = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"]
+    assert brief(uploader.start().put(SMALL)) == DONE
+    status = process.status(uploader.process.pid)
+    assert set(status["Uid"].split()) == {"1234"}
+    assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == 0 and status["Seccomp"] == "2"
+
+
 def test_profile_file(uploader, bucket):
     path = os.path.join(uploader.base, "credentials")
     with open(path, "w", encoding="ascii") as file:

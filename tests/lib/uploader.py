@@ -29,7 +29,7 @@ class Uploader:
             **{name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")},
         }
         self.set(**environment)
-        self.process = None
+        self.process, self.launch_as = None, []
         self.fusefs = Fusefs(self.run, timeout=60 * FACTOR)
 
     def set(self, **environment):
@@ -41,8 +41,8 @@ class Uploader:
 
     def launch(self, *arguments):
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([UPLOADER, *arguments], env=self.environment, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, cwd="/")
+            self.process = subprocess.Popen([*self.launch_as, UPLOADER, *arguments], env=self.environment,
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
 
     def start(self):
         self.launch()

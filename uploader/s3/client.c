@@ -187,7 +187,7 @@ static void copy_header(const struct http_answer *answer, const char *name, char
 	const char *value = http_header(answer, name);
 
 	if (value && strlen(value) < size)
-		strcpy(out, value);
+		memcpy(out, value, strlen(value) + 1);
 }
 
 static void read_headers(const struct http_answer *answer, struct s3_response *response)
@@ -240,7 +240,7 @@ static bool redirect(struct s3_call *call, const struct http_answer *answer)
 	if (client->endpoint.custom) {
 		if (strlen(region) >= sizeof(client->endpoint.region))
 			return false;
-		strcpy(client->endpoint.region, region);
+		memcpy(client->endpoint.region, region, strlen(region) + 1);
 		return true;
 	}
 	if (endpoint_init(&endpoint, NULL, region, client->bucket, client->addressing) < 0)

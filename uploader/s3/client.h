@@ -60,7 +60,10 @@ struct s3_response {
 int s3_client_new(struct s3_client **ret, const struct config *config, struct creds_provider *provider,
 	char error[static S3_ERROR_MAX]) _must_check_;
 void s3_client_free(struct s3_client *client); /* after its calls */
-DEFINE_CLEANUP(struct s3_client *, s3_client_free);
+static inline void s3_client_freep(struct s3_client **pointer)
+{
+	s3_client_free(*pointer);
+}
 
 /* scheme://host/base, for the log. Borrowed. */
 const char *s3_client_endpoint(const struct s3_client *client);

@@ -43,7 +43,10 @@ struct creds_provider *creds_chain_new(void);
 int creds_get(
 	struct creds_provider *provider, const struct creds **ret, char error[static CREDS_ERROR_MAX]) _must_check_;
 void creds_provider_free(struct creds_provider *provider);
-DEFINE_CLEANUP(struct creds_provider *, creds_provider_free);
+static inline void creds_provider_freep(struct creds_provider **pointer)
+{
+	creds_provider_free(*pointer);
+}
 
 /* The providers that the chain is made of; NULL without memory. path and profile are copied. */
 struct creds_provider *creds_env_new(void);

@@ -56,9 +56,8 @@ static int take_value(struct creds *creds, struct slice key, struct slice value)
 	return *field ? 0 : -ENOMEM;
 }
 
-int creds_parse_profile(const char *text, size_t length, const char *profile, struct creds *ret)
+static int parse_into(const char *text, size_t length, const char *profile, struct creds *creds)
 {
-	_cleanup_(creds_done) struct creds creds = {0};
 	const char *end = text + length;
 	bool ours = false;
 
@@ -79,16 +78,24 @@ int creds_parse_profile(const char *text, size_t length, const char *profile, st
 		const char *equals = memchr(slice.at, '=', slice.length);
 
 		if (ours && equals &&
-			take_value(&creds, trim(slice.at, equals), trim(equals + 1, slice.at + slice.length)) < 0)
+			take_value(creds, trim(slice.at, equals), trim(equals + 1, slice.at + slice.length)) < 0)
 			return -ENOMEM;
 	}
-	if (!creds.access_key && !creds.secret_key)
+	if (!creds->access_key && !creds->secret_key)
 		return -ENOENT;
-	if (!creds.access_key || !creds.secret_key)
-		return -EINVAL;
-	*ret = creds;
-	creds = (struct creds){0};
-	return 0;
+	return creds->access_key && creds->secret_key ? 0 : -EINVAL;
+}
+
+int creds_parse_profile(const char *text, size_t length, const char *profile, struct creds *ret)
+{
+	struct creds creds = {0};
+	int r = parse_into(text, length, profile, &creds);
+
+	if (r < 0)
+		creds_done(&creds);
+	else
+		*ret = creds;
+	return r;
 }
 
 static int read_profile(struct profile_provider *self)

@@ -68,7 +68,7 @@ int endpoint_init(struct endpoint *ret, const char *url, const char *region, con
 
 		if (print(host, sizeof(host), "s3.%s.amazonaws.com%s", region, suffix) < 0)
 			return -EINVAL;
-		strcpy(endpoint.scheme, "https");
+		memcpy(endpoint.scheme, "https", sizeof("https"));
 	}
 	endpoint.virtual_host = addressing == CONFIG_ADDRESSING_VIRTUAL ||
 				(addressing == CONFIG_ADDRESSING_AUTO && !endpoint.custom && fits_host(bucket));

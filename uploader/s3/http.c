@@ -13,7 +13,6 @@
 struct http {
 	CURLM *multi;
 	char *ca_bundle;
-	uint32_t connections;
 };
 
 struct http_transfer {
@@ -25,15 +24,8 @@ struct http_transfer {
 	bool body_sent;
 };
 
-int http_new(struct http **ret, const char *ca_bundle, uint32_t connections)
+static int http_init(struct http *http, const char *ca_bundle, uint32_t connections)
 {
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		return -EIO;
-	_cleanup_(http_freep) struct http *http = calloc(1, sizeof(*http));
-
-	if (!http)
-		return -ENOMEM;
-	http->connections = connections;
 	http->multi = curl_multi_init();
 	if (!http->multi)
 		return -ENOMEM;
@@ -41,7 +33,21 @@ int http_new(struct http **ret, const char *ca_bundle, uint32_t connections)
 		return -ENOMEM;
 	curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)connections);
 	curl_multi_setopt(http->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)connections);
-	*ret = TAKE_PTR(http);
+	return 0;
+}
+
+int http_new(struct http **ret, const char *ca_bundle, uint32_t connections)
+{
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return -EIO;
+	struct http *http = calloc(1, sizeof(*http));
+	int r = http ? http_init(http, ca_bundle, connections) : -ENOMEM;
+
+	if (r < 0) {
+		http_free(http);
+		return r;
+	}
+	*ret = http;
 	return 0;
 }
 
@@ -271,14 +277,14 @@ void http_run(struct http *http)
 
 	curl_multi_perform(http->multi, &running);
 	while ((message = curl_multi_info_read(http->multi, &queued))) {
-		char *private = NULL;
+		struct http_transfer *transfer = NULL;
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		CURLcode code = message->data.result;
 
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
-		finish((struct http_transfer *)(void *)private, code);
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+		finish(transfer, code);
 	}
 }
 

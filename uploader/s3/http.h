@@ -63,7 +63,6 @@ struct http_request {
 /* ca_bundle: a file that takes the place of the system's, or NULL. 0, -ENOMEM or -EIO. */
 int http_new(struct http **ret, const char *ca_bundle, uint32_t connections) _must_check_;
 void http_free(struct http *http); /* after its transfers */
-DEFINE_CLEANUP(struct http *, http_free);
 
 /* 0 or -ENOMEM. */
 int http_start(struct http *http, const struct http_request *request, struct http_transfer **ret) _must_check_;

@@ -69,7 +69,7 @@ int sigv4_query(struct buf *buf, const struct sigv4_pair *query, size_t n_query)
 		sorted[i] = parts[i].data;
 	}
 	if (!buf->error)
-		qsort(sorted, n_query, sizeof(sorted[0]), compare_encoded);
+		qsort((void *)sorted, n_query, sizeof(sorted[0]), compare_encoded);
 	for (size_t i = 0; i < n_query && !buf->error; i++)
 		buf_putf(buf, "%s%s", i ? "&" : "", sorted[i]);
 	for (size_t i = 0; i < n_query; i++)
@@ -170,15 +170,14 @@ static bool chain(uint8_t *key, size_t key_length, const char *text)
 int sigv4_signature(const char *secret_key, const struct sigv4_scope *scope, const char *string_to_sign,
 	char ret_hex[static SIGV4_HEX_BYTES])
 {
-	size_t secret_length = strlen(secret_key), length = strlen(KEY_PREFIX) + secret_length;
-	size_t room = length < SHA256_BYTES ? SHA256_BYTES : length;
+	size_t length = strlen(KEY_PREFIX) + strlen(secret_key);
+	size_t room = length < SHA256_BYTES ? SHA256_BYTES : length + 1;
 	uint8_t *key = OPENSSL_malloc(room);
 	char date[SIGV4_DATE_BYTES];
 
 	if (!key)
 		return -ENOMEM;
-	memcpy(key, KEY_PREFIX, strlen(KEY_PREFIX));
-	memcpy(key + strlen(KEY_PREFIX), secret_key, secret_length);
+	snprintf((char *)key, room, KEY_PREFIX "%s", secret_key);
 	sigv4_date(scope->now, date);
 	date[8] = '\0';
 

@@ -16,6 +16,7 @@ static void start_element(void *arg, const XML_Char *name, const XML_Char **attr
 {
 	struct reader *reader = arg;
 
+	(void)attributes;
 	reader->depth++;
 	reader->field = NULL;
 	if (reader->depth == 1)
@@ -39,6 +40,7 @@ static void end_element(void *arg, const XML_Char *name)
 {
 	struct reader *reader = arg;
 
+	(void)name;
 	reader->depth--;
 	reader->field = NULL;
 }

@@ -22,26 +22,33 @@ static EVP_MD_CTX *context_new(const EVP_MD *type)
 	return NULL;
 }
 
+static int digest_init(struct digest *digest)
+{
+	digest->sha256 = context_new(EVP_sha256());
+	digest->md5 = context_new(EVP_md5());
+	if (!digest->sha256 || !digest->md5)
+		return -ENOMEM;
+	if (digest->size <= 1ULL << digest->shift)
+		return 0;
+	digest->n_blocks = (uint32_t)((digest->size - 1) >> digest->shift) + 1;
+	digest->blocks = calloc(digest->n_blocks, JOB_SHA256_BYTES);
+	digest->block = context_new(EVP_sha256());
+	return digest->blocks && digest->block ? 0 : -ENOMEM;
+}
+
 struct digest *digest_new(uint64_t size_bytes)
 {
-	_cleanup_(digest_freep) struct digest *digest = calloc(1, sizeof(*digest));
+	struct digest *digest = calloc(1, sizeof(*digest));
 
 	if (!digest)
 		return NULL;
 	digest->size = size_bytes;
 	digest->shift = job_block_shift(size_bytes);
-	digest->sha256 = context_new(EVP_sha256());
-	digest->md5 = context_new(EVP_md5());
-	if (!digest->sha256 || !digest->md5)
+	if (digest_init(digest) < 0) {
+		digest_free(digest);
 		return NULL;
-	if (size_bytes > 1ULL << digest->shift) {
-		digest->n_blocks = (uint32_t)((size_bytes - 1) >> digest->shift) + 1;
-		digest->blocks = calloc(digest->n_blocks, JOB_SHA256_BYTES);
-		digest->block = context_new(EVP_sha256());
-		if (!digest->blocks || !digest->block)
-			return NULL;
 	}
-	return TAKE_PTR(digest);
+	return digest;
 }
 
 void digest_free(struct digest *digest)

@@ -9,7 +9,10 @@ struct digest;
 /* NULL without memory. */
 struct digest *digest_new(uint64_t size_bytes);
 void digest_free(struct digest *digest);
-DEFINE_CLEANUP(struct digest *, digest_free);
+static inline void digest_freep(struct digest **pointer)
+{
+	digest_free(*pointer);
+}
 
 /* The next bytes of the file. 0 or -EIO (OpenSSL failed, or more than size_bytes came). */
 int digest_update(struct digest *digest, const void *bytes, size_t length) _must_check_;

@@ -115,12 +115,16 @@ static int check_credentials(char error[static CREDS_ERROR_MAX])
 	return provider ? creds_get(provider, &creds, error) : -ENOMEM;
 }
 
+/* Privileges go first: what cannot be read without them is found out here, not at the first job. */
 static int run(const struct config *config, bool check)
 {
 	char error[CONFIG_ERROR_MAX] = "", why[CREDS_ERROR_MAX] = "", trouble[S3_ERROR_MAX] = "";
 	struct worker worker = {.config = config};
-	struct creds_provider *provider = creds_chain_new();
 	_cleanup_(s3_client_freep) struct s3_client *client = NULL;
+
+	if (privs_drop(config, error) < 0)
+		return complain(EXIT_FAILED, error);
+	struct creds_provider *provider = creds_chain_new();
 
 	if (!provider)
 		return complain(EXIT_FAILED, "out of memory");
@@ -129,13 +133,8 @@ static int run(const struct config *config, bool check)
 	if (r < 0)
 		return complain(r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, *trouble ? trouble : strerror(-r));
 	r = check_credentials(why);
-	if (r < 0 && check)
-		return complain(EXIT_USAGE, why);
 	if (check)
-		return EXIT_DONE;
-	if (privs_drop(config, error) < 0)
-		return complain(EXIT_FAILED, error);
-	r = check_credentials(why);
+		return r < 0 ? complain(EXIT_USAGE, why) : EXIT_DONE;
 	if (r < 0)
 		log_warning("%s; jobs will be parked", why);
 	_cleanup_close_ int signals = take_signals();

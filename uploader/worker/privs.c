@@ -75,10 +75,11 @@ static const struct {
 
 static int become_user(const struct config *config)
 {
-	/* Room for what libcap-ng does: it keeps the capabilities over the change of user and clears them after it. */
 	capng_clear(CAPNG_SELECT_ALL);
-	if (capng_change_id((int)config->uploader_uid, (int)config->uploader_gid,
-		    CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING | CAPNG_CLEAR_AMBIENT) != 0)
+	/* NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange): an enumeration made to be or-ed. */
+	const capng_flags_t flags = CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING | CAPNG_CLEAR_AMBIENT;
+
+	if (capng_change_id((int)config->uploader_uid, (int)config->uploader_gid, flags) != 0)
 		return -EPERM;
 	return capng_have_capabilities(CAPNG_SELECT_ALL) == CAPNG_NONE ? 0 : -EPERM;
 }
@@ -112,6 +113,7 @@ static int load_filter(void)
 
 static int chdir_root(const struct config *config)
 {
+	(void)config;
 	return chdir("/") < 0 ? -errno : 0;
 }
 
@@ -124,6 +126,7 @@ static int no_core(const struct config *config)
 {
 	static const struct rlimit none = {0, 0};
 
+	(void)config;
 	if (setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, LEAKS_ARE_SOUGHT, 0, 0, 0) < 0)
 		return -errno;
 	return 0;
@@ -131,11 +134,13 @@ static int no_core(const struct config *config)
 
 static int no_new_privs(const struct config *config)
 {
+	(void)config;
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
 static int filter_calls(const struct config *config)
 {
+	(void)config;
 	return load_filter();
 }
 

@@ -28,7 +28,6 @@ struct task;
 struct task *task_new(const struct task_env *env, const struct job_request *request, int fd);
 /* Ends what is under way. */
 void task_free(struct task *task);
-DEFINE_CLEANUP(struct task *, task_free);
 
 /* Begins a waiting task, or hashes a slice. Never waits for the network. */
 void task_turn(struct task *task);
