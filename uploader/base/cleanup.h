@@ -1,7 +1,7 @@
 /* Ownership by scope: cleanup attributes and the macros that take a value out of their hands.
  *
  * Every cleanup keeps errno and accepts what was never filled in (NULL, -1). Not here: cleanups of types that
- * belong to a module; those stand in the module's own header. */
+ * belong to a module; those stand in the module's own header as DEFINE_CLEANUP(). */
 #ifndef EBBFS_BASE_CLEANUP_H
 #define EBBFS_BASE_CLEANUP_H
 
@@ -13,6 +13,19 @@
 
 #define _cleanup_(function) __attribute__((cleanup(function)))
 #define _must_check_ __attribute__((warn_unused_result))
+
+/* Defines the cleanup FREE_FUNCTIONp() for pointers of a type that free_function() frees. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type in parentheses is no declaration */
+#define DEFINE_CLEANUP(type, free_function)                                                                          \
+	static inline void free_function##p(type *pointer)                                                           \
+	{                                                                                                            \
+		int saved_errno = errno;                                                                             \
+		if (*pointer)                                                                                        \
+			free_function(*pointer);                                                                     \
+		errno = saved_errno;                                                                                 \
+	}                                                                                                            \
+	struct cleanup_needs_a_semicolon
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void cleanup_free(void *pointer)
 {
