@@ -91,7 +91,8 @@ class Demo:
 
     def start_writer(self):
         if self.settings.tree:
-            self.writer = Writer(["tar", "-x", "-p", "--numeric-owner", "-C", self.path("data"),
+            # -P: without it, tar writes empty files in the place of symlinks and replaces them at its end.
+            self.writer = Writer(["tar", "-x", "-p", "-P", "--numeric-owner", "-C", self.path("data"),
                                   "-f", self.path("tree.tar")], self.path("log", "writer.log"))
         else:
             self.writer = self.file_writer(*self.settings.writer)
