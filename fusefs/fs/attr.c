@@ -10,7 +10,7 @@ void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fs_of(req);
 	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
-	struct fuse_entry_param entry;
+	struct fuse_entry_param entry = {0};
 	struct node_identity identity;
 	struct stat st;
 	int r = fs_resolve(fs, parent, &dir);
@@ -113,8 +113,7 @@ static int set_times(int fd, const struct stat *attr, int to_set)
 }
 
 #define SET_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
-#define SET_TIMES                                                                                                    \
-	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)
+#define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)
 
 void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
@@ -133,7 +132,7 @@ void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set
 	if (r == 0 && (to_set & SET_TIMES))
 		r = set_times(node.fd, attr, to_set);
 	if (to_set & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW))
-		fs_say_changed(fs, ino);
+		fs_say_changed(fs, ino, false);
 	if (r < 0)
 		fs_reply(req, r);
 	else

@@ -71,8 +71,8 @@ static int add_plain(struct listing *listing, const struct dirent64 *dent)
 {
 	struct stat st = {.st_ino = dent->d_ino, .st_mode = (mode_t)dent->d_type << 12};
 	size_t room = listing->size - listing->used;
-	size_t need = fuse_add_direntry(
-		listing->req, listing->out + listing->used, room, dent->d_name, &st, dent->d_off);
+	size_t need =
+		fuse_add_direntry(listing->req, listing->out + listing->used, room, dent->d_name, &st, dent->d_off);
 
 	if (need > room)
 		return -ENOSPC;

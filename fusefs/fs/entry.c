@@ -108,7 +108,7 @@ static void announce_locked(struct fs *fs, struct node *dir, struct event_list *
 	dir->flags |= NODE_ANNOUNCED;
 }
 
-void fs_say_changed(struct fs *fs, fuse_ino_t id)
+void fs_say_changed(struct fs *fs, fuse_ino_t id, bool is_close)
 {
 	struct event_list list = {.end = &list.first};
 
@@ -126,6 +126,7 @@ void fs_say_changed(struct fs *fs, fuse_ino_t id)
 
 		if (event) {
 			event->is_file = true;
+			event->is_close = is_close;
 			event->ino = node->ino;
 			event->dir = parent ? parent->ino : 0;
 		}
@@ -145,8 +146,8 @@ static uint64_t announced_ino_locked(struct fs *fs, fuse_ino_t id, struct event_
 	return node->ino;
 }
 
-void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name, const struct stat *st,
-	fuse_ino_t new_parent, const char *new_name, uint64_t new_ino)
+void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name,
+	const struct stat *st, fuse_ino_t new_parent, const char *new_name, uint64_t new_ino)
 {
 	struct event_list list = {.end = &list.first};
 

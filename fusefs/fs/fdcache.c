@@ -56,6 +56,7 @@ static void entry_free(struct fdcache_entry *entry)
 int fdcache_init(struct fdcache *cache, uint32_t max)
 {
 	*cache = (struct fdcache){.lock = PTHREAD_MUTEX_INITIALIZER, .max = max};
+	/* NOLINTNEXTLINE(bugprone-multi-level-implicit-pointer-conversion): what calloc() is for */
 	cache->buckets = calloc(BUCKETS, sizeof(struct fdcache_entry *));
 	return cache->buckets ? 0 : -ENOMEM;
 }
@@ -64,6 +65,7 @@ void fdcache_done(struct fdcache *cache)
 {
 	while (cache->oldest)
 		entry_free(remove_locked(cache, cache->oldest));
+	/* NOLINTNEXTLINE(bugprone-multi-level-implicit-pointer-conversion): and free() */
 	free(cache->buckets);
 	cache->buckets = NULL;
 }

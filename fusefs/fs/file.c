@@ -31,8 +31,9 @@ static void passthrough_refused(struct fs *fs, fuse_ino_t id, int error)
 {
 	if (!atomic_load(&fs->passthrough_worked)) {
 		if (atomic_exchange(&fs->passthrough, false))
-			log_warning("passthrough is not to be had here (%m): reads and writes go through this process; "
-				    "it needs CAP_SYS_ADMIN, Linux 6.9 and a plain filesystem below");
+			log_warning(
+				"passthrough is not to be had here (%m): reads and writes go through this process; "
+				"it needs CAP_SYS_ADMIN, Linux 6.9 and a plain filesystem below");
 		return;
 	}
 	pthread_mutex_lock(&fs->table.lock);
@@ -122,7 +123,7 @@ static void close_handle(fuse_req_t req, uint64_t fh)
 	if (!handle)
 		return;
 	if (changed) {
-		fs_say_changed(fs, id);
+		fs_say_changed(fs, id, true);
 		atomic_fetch_sub(&fs->writers, 1);
 	}
 
@@ -174,12 +175,12 @@ static int open_ours(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info 
 static int truncate_node(struct fs *fs, fuse_ino_t ino)
 {
 	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
-	_cleanup_close_ int fd = -1;
 	int r = fs_resolve(fs, ino, &node);
 
-	if (r == 0)
-		r = fd = fs_reopen(node.fd, O_WRONLY | O_TRUNC);
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	_cleanup_close_ int fd = fs_reopen(node.fd, O_WRONLY | O_TRUNC);
+	return fd < 0 ? fd : 0;
 }
 
 void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -217,15 +218,16 @@ static int make_file(fuse_req_t req, int dirfd, const char *name, mode_t mode, i
 			return -errno;
 		fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	} else {
-		fd = openat(dirfd, name, our_flags((uint32_t)flags) | (flags & O_EXCL) | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+		fd = openat(dirfd, name,
+			our_flags((uint32_t)flags) | (flags & O_EXCL) | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
 			mode & 07777);
 	}
 	return fd < 0 ? -errno : fd;
 }
 
 /* Enters, opens and answers for a file that was just made. fd is closed or taken over. */
-static void reply_created(fuse_req_t req, fuse_ino_t parent, const char *name, int made, bool is_path,
-	struct fuse_file_info *fi)
+static void reply_created(
+	fuse_req_t req, fuse_ino_t parent, const char *name, int made, bool is_path, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	_cleanup_close_ int fd = made;
@@ -320,7 +322,7 @@ void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_f
 	struct fs *fs = fs_of(req);
 	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
 	_cleanup_close_ int fd = -1;
-	struct fuse_entry_param entry;
+	struct fuse_entry_param entry = {0};
 	int r = fs_resolve(fs, parent, &dir);
 
 	if (r == 0)

@@ -14,23 +14,24 @@
 struct fs;
 
 enum fs_event_type {
-	FS_EVENT_DIR = 1,  /* directory `ino` is `name` in `dir`: said before the first event about what is in it */
-	FS_EVENT_CHANGED,  /* the last writer of file `ino` closed it, or it was truncated or its times were set */
-	FS_EVENT_LINKED,   /* file `ino` got the further name `name` in `dir` */
-	FS_EVENT_UNLINKED, /* `name` in `dir` (file or directory `ino`) is gone */
-	FS_EVENT_RENAMED,  /* `name` in `dir` is now `new_name` in `new_dir`; what was there is gone */
+	FS_EVENT_DIR = 1,   /* directory `ino` is `name` in `dir`: said before the first event about what is in it */
+	FS_EVENT_CHANGED,   /* the last writer of file `ino` closed it, or it was truncated or its times were set */
+	FS_EVENT_LINKED,    /* file `ino` got the further name `name` in `dir` */
+	FS_EVENT_UNLINKED,  /* `name` in `dir` (file or directory `ino`) is gone */
+	FS_EVENT_RENAMED,   /* `name` in `dir` is now `new_name` in `new_dir`; what was there is gone */
 	FS_EVENT_EXCHANGED, /* the two names changed places: `ino` was `name`, `new_ino` was `new_name` */
 };
 
 /* Inode numbers are the backing filesystem's. Names point into the event itself. */
 struct fs_event {
-	struct fs_event *next;	/* for whoever owns it */
+	struct fs_event *next; /* for whoever owns it */
 	enum fs_event_type type;
-	bool is_dir;		/* `ino` is a directory */
-	bool is_file;		/* `ino` is a regular file */
+	bool is_dir;   /* `ino` is a directory */
+	bool is_file;  /* `ino` is a regular file */
+	bool is_close; /* FS_EVENT_CHANGED: by a close, not by a change of size or times */
 	uint64_t ino, new_ino;
 	uint64_t dir, new_dir;
-	const char *name;	/* FS_EVENT_CHANGED: "" when the name that the kernel used is gone; others may exist */
+	const char *name; /* FS_EVENT_CHANGED: "" when the name that the kernel used is gone; others may exist */
 	const char *new_name;
 };
 
@@ -39,14 +40,14 @@ struct fs_event {
 typedef void fs_event_fn(struct fs_event *event, void *arg);
 
 struct fs_options {
-	int backing_fd;		/* taken over */
-	int fuse_fd;		/* taken over; -1: mount at `mountpoint` through fusermount3 */
-	int state_fd;		/* memfd for the tables, taken over; -1: private */
+	int backing_fd;         /* taken over */
+	int fuse_fd;            /* taken over; -1: mount at `mountpoint` through fusermount3 */
+	int state_fd;           /* memfd for the tables, taken over; -1: private */
 	const char *mountpoint; /* for messages, and for fuse_fd -1 */
-	bool passthrough;	/* try it */
-	bool trace;		/* every operation to stderr */
-	unsigned int threads;	/* that serve; at least 1 */
-	fs_event_fn *on_event;	/* NULL: nobody listens */
+	bool passthrough;       /* try it */
+	bool trace;             /* every operation to stderr */
+	unsigned int threads;   /* that serve; at least 1 */
+	fs_event_fn *on_event;  /* NULL: nobody listens */
 	void *event_arg;
 };
 
@@ -69,13 +70,13 @@ bool fs_has_writer(struct fs *fs, uint64_t ino);
 void fs_forget_attributes(struct fs *fs, uint64_t ino);
 
 struct fs_stats {
-	uint64_t nodes;		/* known to the kernel */
-	uint64_t handles;	/* open descriptors */
-	uint64_t writers;	/* files that are open for writing, until their event was sent */
+	uint64_t nodes;         /* known to the kernel */
+	uint64_t handles;       /* open descriptors */
+	uint64_t writers;       /* files that are open for writing, until their event was sent */
 	uint64_t read_requests; /* that reached us; 0 where passthrough works */
 	uint64_t write_requests;
-	bool passthrough;	/* in use */
-	bool serving;		/* FUSE_INIT was answered */
+	bool passthrough; /* in use */
+	bool serving;     /* FUSE_INIT was answered */
 };
 
 void fs_get_stats(struct fs *fs, struct fs_stats *ret);

@@ -28,9 +28,9 @@ struct fs {
 	int backing_fd; /* the root; O_RDONLY */
 	int state_fd;
 	int wake_fd;
-	uint32_t dev;	      /* low 32 bits of the root's st_dev */
-	bool handles;	      /* nodes are found by file handle */
-	bool privileged;      /* may act for other users */
+	uint32_t dev;    /* low 32 bits of the root's st_dev */
+	bool handles;    /* nodes are found by file handle */
+	bool privileged; /* may act for other users */
 	atomic_bool passthrough;
 	atomic_bool passthrough_worked;
 	atomic_bool serving, stopping;
@@ -71,8 +71,8 @@ int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret) _must_check_;
 const char *fs_proc_path(int fd, char out[static PROC_PATH_MAX]);
 
 /* What a name in a directory is: its attributes, and what its node is recognised by. 0 or -errno. */
-int fs_identify(
-	struct fs *fs, int dirfd, const char *name, struct stat *ret_st, struct node_identity *ret_identity) _must_check_;
+int fs_identify(struct fs *fs, int dirfd, const char *name, struct stat *ret_st,
+	struct node_identity *ret_identity) _must_check_;
 /* The same for a descriptor itself. */
 int fs_identify_fd(struct fs *fs, int fd, struct stat *ret_st, struct node_identity *ret_identity) _must_check_;
 
@@ -89,10 +89,10 @@ void fs_reply(fuse_req_t req, int error);
 int fs_reopen(int fd, int flags) _must_check_;
 
 /* Events. Nothing is sent when nobody listens. The node's directories are announced first. */
-void fs_say_changed(struct fs *fs, fuse_ino_t id);
+void fs_say_changed(struct fs *fs, fuse_ino_t id, bool is_close);
 void fs_say_name(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name, const struct stat *st);
-void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name, const struct stat *st,
-	fuse_ino_t new_parent, const char *new_name, uint64_t new_ino);
+void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, const char *name,
+	const struct stat *st, fuse_ino_t new_parent, const char *new_name, uint64_t new_ino);
 
 /* The operations, by the file that holds them. */
 void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
@@ -125,17 +125,14 @@ void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
-void fs_op_write_buf(
-	fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off, struct fuse_file_info *fi);
+void fs_op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off, struct fuse_file_info *fi);
 void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
-void fs_op_fallocate(
-	fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi);
+void fs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi);
 void fs_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
 void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
 	fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t length, int flags);
 
-void fs_op_setxattr(
-	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags);
+void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags);
 void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
 void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);

@@ -22,8 +22,7 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
 	fuse_reply_data(req, &bufv, FUSE_BUF_SPLICE_MOVE);
 }
 
-void fs_op_write_buf(
-	fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off, struct fuse_file_info *fi)
+void fs_op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	_cleanup_fdcache_ref_ struct fdcache_ref ref = FDCACHE_REF_NONE;
@@ -56,8 +55,7 @@ void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_
 	fs_reply(req, r);
 }
 
-void fs_op_fallocate(
-	fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
+void fs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
 {
 	_cleanup_fdcache_ref_ struct fdcache_ref ref = FDCACHE_REF_NONE;
 	int r = fs_handle_fd(fs_of(req), ino, fi->fh, &ref);

@@ -10,7 +10,7 @@
 static void reply_new_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *name)
 {
 	struct fs *fs = fs_of(req);
-	struct fuse_entry_param entry;
+	struct fuse_entry_param entry = {0};
 	struct node_identity identity;
 	struct stat st;
 	int r = fs_identify(fs, dirfd, name, &st, &identity);
@@ -121,7 +121,7 @@ struct doomed {
 	struct stat st;
 	fuse_ino_t id; /* 0: the kernel does not know it */
 	bool last;     /* its last name, or one that is needed to find it */
-	int fd;	       /* O_PATH, -1: none needed */
+	int fd;        /* O_PATH, -1: none needed */
 };
 
 static void doomed_done(struct doomed *doomed)
@@ -133,7 +133,7 @@ static void doomed_done(struct doomed *doomed)
 static int doom(struct fs *fs, int dirfd, const char *name, struct doomed *ret)
 {
 	*ret = (struct doomed){.fd = -1};
-	if (fstatat(dirfd, name, &ret->st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (dirfd < 0 || fstatat(dirfd, name, &ret->st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	pthread_mutex_lock(&fs->table.lock);
 	struct node *node = table_find_locked(&fs->table, (uint32_t)ret->st.st_dev, ret->st.st_ino);
@@ -198,8 +198,8 @@ void fs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	remove_name(req, parent, name, AT_REMOVEDIR);
 }
 
-static void move_node_locked(struct fs *fs, fuse_ino_t id, fuse_ino_t parent, const char *name,
-	fuse_ino_t new_parent, const char *new_name)
+static void move_node_locked(struct fs *fs, fuse_ino_t id, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+	const char *new_name)
 {
 	struct node *node = id ? table_node_locked(&fs->table, id) : NULL;
 	struct node *from = table_node_locked(&fs->table, parent);

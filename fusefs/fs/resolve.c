@@ -25,7 +25,6 @@ int fs_reopen(int fd, int flags)
 	return opened < 0 ? -errno : opened;
 }
 
-
 static int get_handle(int dirfd, const char *name, int flags, struct node_identity *identity)
 {
 	union {
@@ -61,8 +60,7 @@ static int identify(struct fs *fs, int dirfd, const char *name, int flags, struc
 	return 0;
 }
 
-int fs_identify(
-	struct fs *fs, int dirfd, const char *name, struct stat *ret_st, struct node_identity *ret_identity)
+int fs_identify(struct fs *fs, int dirfd, const char *name, struct stat *ret_st, struct node_identity *ret_identity)
 {
 	return identify(fs, dirfd, name, 0, ret_st, ret_identity);
 }
@@ -157,7 +155,7 @@ static int resolve_by_name(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 	buf_done(&walk->bytes);
 	if (r < 0)
 		return r == -ENOENT || r == -ENOTDIR ? -ESTALE : r;
-	if (fstat(fd, &st) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (st.st_ino != ino || (uint32_t)st.st_dev != dev)
 		return -ESTALE;

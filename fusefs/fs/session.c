@@ -57,7 +57,8 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_backing_stack_depth = 1; /* overlayfs below is allowed */
 	atomic_store(&fs->passthrough, fuse_get_feature_flag(conn, FUSE_CAP_PASSTHROUGH));
 	if (!atomic_load(&fs->passthrough))
-		log_warning("this kernel has no FUSE passthrough (Linux 6.9 has): reads and writes go through this process");
+		log_warning("this kernel has no FUSE passthrough (Linux 6.9 has): reads and writes go through this "
+			    "process");
 }
 
 static const struct fuse_lowlevel_ops operations = {
@@ -98,7 +99,8 @@ static const struct fuse_lowlevel_ops operations = {
 	.removexattr = fs_op_removexattr,
 };
 
-static void on_libfuse_log(enum fuse_log_level level, const char *format, va_list args)
+static __attribute__((format(printf, 2, 0))) void on_libfuse_log(
+	enum fuse_log_level level, const char *format, va_list args)
 {
 	char line[1024];
 
@@ -166,8 +168,8 @@ static int set_up_session(struct fs *fs)
 		return -EINVAL;
 	snprintf(fd_path, sizeof(fd_path), "/dev/fd/%d", fs->options.fuse_fd);
 	return fuse_session_mount(fs->session, fs->options.fuse_fd < 0 ? fs->options.mountpoint : fd_path) < 0
-		? -ECONNABORTED
-		: 0;
+		       ? -ECONNABORTED
+		       : 0;
 }
 
 int fs_new(const struct fs_options *options, struct fs **ret)

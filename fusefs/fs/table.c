@@ -28,10 +28,10 @@
 
 struct table_header {
 	uint32_t magic, version;
-	uint32_t nodes_used;	/* slots below this were in use at some time */
-	uint32_t node_free;	/* first free slot */
+	uint32_t nodes_used; /* slots below this were in use at some time */
+	uint32_t node_free;  /* first free slot */
 	uint32_t handles_used, handle_free;
-	uint32_t names_used;	/* in units */
+	uint32_t names_used; /* in units */
 	uint32_t name_free[NAME_CLASSES];
 	uint64_t nodes, handles; /* live ones */
 	uint32_t init_length;
@@ -189,7 +189,7 @@ static uint32_t name_alloc(struct table *table, const char *name)
 		at = header->names_used;
 		header->names_used += 1U << class;
 	}
-	strcpy(table->names + (size_t)at * NAME_UNIT, name);
+	memcpy(table->names + (size_t)at * NAME_UNIT, name, strlen(name) + 1);
 	return at;
 }
 
@@ -265,8 +265,8 @@ int table_rename_locked(struct table *table, struct node *node, struct node *par
 static bool is_reused(const struct node *node, const struct node_identity *identity)
 {
 	return node->handle_bytes && identity->handle_bytes &&
-		(node->handle_bytes != identity->handle_bytes || node->handle_type != identity->handle_type ||
-			memcmp(node->handle, identity->handle, node->handle_bytes) != 0);
+	       (node->handle_bytes != identity->handle_bytes || node->handle_type != identity->handle_type ||
+		       memcmp(node->handle, identity->handle, node->handle_bytes) != 0);
 }
 
 struct node *table_lookup_locked(
@@ -336,8 +336,7 @@ int table_open_handle_locked(struct table *table, struct node *node, uint32_t fl
 
 	struct handle *handle = &table->handles[slot];
 
-	*handle = (struct handle){
-		.node = slot_of(table, node), .generation = handle->generation + 1, .flags = flags};
+	*handle = (struct handle){.node = slot_of(table, node), .generation = handle->generation + 1, .flags = flags};
 	header->handles++;
 	node->opens++;
 	*ret_fh = (uint64_t)handle->generation << 32 | slot;

@@ -20,31 +20,31 @@
 #define TABLE_VERSION 1
 #define NODE_HANDLE_MAX 20 /* bytes; ext4, xfs, tmpfs, btrfs fit, what does not is found by name */
 #define NODE_ROOT_ID 1
-#define NODE_NONE 0	   /* slot 0 is nobody */
+#define NODE_NONE 0 /* slot 0 is nobody */
 #define NODE_ROOT_SLOT 1
 
 /* Bits of node.flags. */
-#define NODE_ANNOUNCED 0x01	 /* a directory whose FS_EVENT_DIR was sent */
+#define NODE_ANNOUNCED 0x01      /* a directory whose FS_EVENT_DIR was sent */
 #define NODE_NO_PASSTHROUGH 0x02 /* its filesystem refused */
-#define NODE_PINNED 0x04	 /* has no name any more; pins.c holds a descriptor */
+#define NODE_PINNED 0x04         /* has no name any more; pins.c holds a descriptor */
 #define NODE_IS_DIR 0x08
 #define NODE_IS_FILE 0x10 /* regular */
 
 struct node {
 	uint64_t ino;
-	uint64_t lookups;	/* the kernel's references */
-	uint32_t dev;		/* low 32 bits of st_dev */
-	uint32_t generation;	/* of the slot */
-	uint32_t hash_next;	/* slot; also links free slots */
-	uint32_t parent;	/* slot; NODE_NONE without a name */
-	uint32_t children;	/* nodes whose parent this is */
-	uint32_t name;		/* offset in the names' region; 0: none */
-	uint32_t opens;		/* handles */
-	uint32_t writers;	/* handles that can write */
-	int32_t backing_id;	/* of passthrough, while opens > 0; 0: none */
+	uint64_t lookups;    /* the kernel's references */
+	uint32_t dev;        /* low 32 bits of st_dev */
+	uint32_t generation; /* of the slot */
+	uint32_t hash_next;  /* slot; also links free slots */
+	uint32_t parent;     /* slot; NODE_NONE without a name */
+	uint32_t children;   /* nodes whose parent this is */
+	uint32_t name;       /* offset in the names' region; 0: none */
+	uint32_t opens;      /* handles */
+	uint32_t writers;    /* handles that can write */
+	int32_t backing_id;  /* of passthrough, while opens > 0; 0: none */
 	uint8_t flags;
-	uint8_t handle_type;	/* low byte; the types in use fit */
-	uint8_t handle_bytes;	/* 0: no handle */
+	uint8_t handle_type;  /* low byte; the types in use fit */
+	uint8_t handle_bytes; /* 0: no handle */
 	uint8_t reserved;
 	uint8_t handle[NODE_HANDLE_MAX];
 };
@@ -56,7 +56,7 @@ struct handle {
 	uint32_t node; /* slot; NODE_NONE: free */
 	uint32_t generation;
 	uint32_t flags; /* of open(2) */
-	uint32_t next;	/* free list */
+	uint32_t next;  /* free list */
 };
 
 _Static_assert(sizeof(struct handle) == 16, "layout of the shared state, TABLE_VERSION");
@@ -101,10 +101,10 @@ bool table_forget_locked(struct table *table, struct node *node, uint64_t lookup
 int table_rename_locked(struct table *table, struct node *node, struct node *parent, const char *name);
 
 /* True if the node's recorded place is this name. */
-bool table_is_named_locked(const struct table *table, const struct node *node, const struct node *parent,
-	const char *name);
+bool table_is_named_locked(
+	const struct table *table, const struct node *node, const struct node *parent, const char *name);
 const char *table_name_locked(const struct table *table, const struct node *node); /* "" for none */
-struct node *table_parent_locked(struct table *table, const struct node *node);	   /* NULL for none */
+struct node *table_parent_locked(struct table *table, const struct node *node);    /* NULL for none */
 
 /* 0 or -ENFILE. */
 int table_open_handle_locked(struct table *table, struct node *node, uint32_t flags, uint64_t *ret_fh) _must_check_;

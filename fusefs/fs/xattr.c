@@ -1,8 +1,8 @@
 /* Extended attributes, among them POSIX ACLs. The kernel has checked who may. */
 #include <errno.h>
 #include <limits.h>
-#include <string.h>
 #include <linux/xattr.h>
+#include <string.h>
 #include <sys/xattr.h>
 
 #include "fusefs/fs/internal.h"
@@ -75,7 +75,6 @@ static size_t drop_trusted(char *list, size_t length)
 	}
 	return kept;
 }
-
 
 void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {

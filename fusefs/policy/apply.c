@@ -3,8 +3,8 @@
  * An entry follows its name, a file its inode. Content that changed gets the next generation, and every name of it then
  * waits for an object of that generation. A name that moved keeps where its object is: the new key becomes a copy. */
 #include <errno.h>
-#include <string.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fusefs/policy/engine.h"
 #include "uploader/base/log.h"
@@ -111,8 +111,7 @@ static int forget_place(struct journal_txn *txn, uint64_t ino)
 }
 
 /* Puts a name; what another inode had under it is dropped with it. The proof stays if the inode stays. */
-static int put_name(
-	struct journal_txn *txn, uint64_t dir, const char *name, uint64_t ino, enum journal_type type)
+static int put_name(struct journal_txn *txn, uint64_t dir, const char *name, uint64_t ino, enum journal_type type)
 {
 	struct journal_entry entry;
 	int r = journal_get_entry(txn, dir, name, &entry);
@@ -212,8 +211,7 @@ static int place(struct engine *engine, struct journal_txn *txn, const struct jo
 		return r < 0 || !known ? r : drop_file_if_nameless(txn, ino);
 	}
 	if (!known)
-		entry = (struct journal_entry){
-			.ino = ino, .type = is_dir ? JOURNAL_TYPE_DIR : JOURNAL_TYPE_FILE};
+		entry = (struct journal_entry){.ino = ino, .type = is_dir ? JOURNAL_TYPE_DIR : JOURNAL_TYPE_FILE};
 	/* Clears what was under the name, whoever it was, and makes room for the moved one. */
 	int r = put_name(txn, dir, name, ino, entry.type);
 
@@ -311,7 +309,7 @@ static int apply_all(struct journal_txn *txn, void *arg)
  * keys below it. */
 static void consider(struct engine *engine, const struct fs_event *event)
 {
-	if (event->type == FS_EVENT_CHANGED && *event->name && !is_excluded_name(engine, event->name))
+	if (event->is_close && *event->name && !is_excluded_name(engine, event->name))
 		atomic_fetch_add(&engine->counters.closed, 1);
 	if ((event->type == FS_EVENT_RENAMED && event->is_dir) || event->type == FS_EVENT_EXCHANGED)
 		engine_want_scan(engine);

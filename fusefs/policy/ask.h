@@ -19,7 +19,7 @@
 
 enum ask_type {
 	ASK_STATUS = 1, /* the whole: no path */
-	ASK_LIST,	/* state of a file, or of each name in a directory */
+	ASK_LIST,       /* state of a file, or of each name in a directory */
 };
 
 struct ask_request {
@@ -30,8 +30,8 @@ struct ask_request {
 /* Client. Connects in directory `run`, asks, and appends the answer's JSON to json (whose ceiling should allow for a
  * large directory). Returns 0; -ENOENT or -ECONNREFUSED when nobody listens; the positive errno of the answer as
  * -errno in *ret_answer with return 0; else -errno. Blocks, for at most timeout_ms between packets (-ETIMEDOUT). */
-int ask(const char *run, const struct ask_request *request, int64_t timeout_ms, struct buf *json, int *ret_answer)
-	_must_check_;
+int ask(const char *run, const struct ask_request *request, int64_t timeout_ms, struct buf *json,
+	int *ret_answer) _must_check_;
 
 /* Server side. 0 or -EBADMSG (not ours, wrong version or type, or a path that does not end or holds NUL). */
 int ask_decode(const void *bytes, size_t length, struct ask_request *ret) _must_check_;

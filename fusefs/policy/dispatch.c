@@ -9,7 +9,7 @@
 #include "uploader/base/log.h"
 #include "uploader/base/units.h"
 
-#define BUSY_RETRY_MS 1000	 /* a writer or a writable mapping is there: look again */
+#define BUSY_RETRY_MS 1000        /* a writer or a writable mapping is there: look again */
 #define UNKNOWN_DIR_RETRY_MS 2000 /* the scan is to find the directory first */
 #define PARK_RETRY_MS (30 * MSEC_PER_SEC)
 #define IDLE_POLL_MS 10000
@@ -27,11 +27,11 @@ struct candidate {
 };
 
 enum verdict {
-	VERDICT_DONE,	   /* every name is satisfied */
-	VERDICT_POSTPONE,  /* not now */
+	VERDICT_DONE,     /* every name is satisfied */
+	VERDICT_POSTPONE, /* not now */
 	VERDICT_PARK,
 	VERDICT_DROP_NAME, /* the name is not there any more */
-	VERDICT_AGAIN,	   /* the name is another file's: compare again */
+	VERDICT_AGAIN,     /* the name is another file's: compare again */
 	VERDICT_UNCHANGED, /* opened for writing, and nothing came of it */
 	VERDICT_TAKE_KEY,  /* whose object it was does without: it is uploaded again */
 };
@@ -123,9 +123,11 @@ static void park_or_wait(struct round *round, uint64_t ino, int error)
 	}
 	struct decision *decision = decide(round, VERDICT_PARK, ino, PARK_RETRY_MS * 20);
 
-	snprintf(decision->reason, sizeof(decision->reason), error == -ENAMETOOLONG
-			? "its key would be longer than the 1,024 bytes that S3 takes: move it up or shorten the names"
-			: "its path cannot be made into a key: %s", strerror(-error));
+	snprintf(decision->reason, sizeof(decision->reason),
+		error == -ENAMETOOLONG ? "its key would be longer than the 1,024 bytes that S3 takes: move it up or "
+					 "shorten the names"
+				       : "its path cannot be made into a key: %s",
+		strerror(-error));
 }
 
 static int consider_file(const struct journal_file *file, void *arg)
@@ -185,8 +187,8 @@ static int key_is_relied_on(struct journal_txn *txn, void *arg)
 static void wait_for_key(struct round *round, const struct candidate *candidate)
 {
 	bool patient = round->now_ms - candidate->file.since_ms < KEY_PATIENCE_MS + round->engine->config->settle_ms;
-	struct decision *decision = decide(
-		round, patient ? VERDICT_POSTPONE : VERDICT_TAKE_KEY, candidate->file.ino, BUSY_RETRY_MS);
+	struct decision *decision =
+		decide(round, patient ? VERDICT_POSTPONE : VERDICT_TAKE_KEY, candidate->file.ino, BUSY_RETRY_MS);
 
 	memcpy(decision->key, candidate->key, sizeof(decision->key));
 }
@@ -225,8 +227,8 @@ static int open_to_read(const struct engine *engine, const char *path)
 static bool is_unchanged(const struct journal_file *file, const struct stat *st)
 {
 	return file->proven_generation && file->proven_generation != file->generation && file->ctime_ns &&
-		file->size == (uint64_t)st->st_size && file->mtime_ns == timespec_ns(st->st_mtim) &&
-		file->ctime_ns == timespec_ns(st->st_ctim);
+	       file->size == (uint64_t)st->st_size && file->mtime_ns == timespec_ns(st->st_mtim) &&
+	       file->ctime_ns == timespec_ns(st->st_ctim);
 }
 
 /* 0 with an open file, or what to do about it in a decision and -EAGAIN. */
@@ -242,9 +244,7 @@ static int open_candidate(struct round *round, const struct candidate *candidate
 	} else if (fd < 0) {
 		decision = decide(round, VERDICT_PARK, ino, PARK_RETRY_MS);
 		snprintf(decision->reason, sizeof(decision->reason), "cannot be opened: %s", strerror(-fd));
-	} else if (fstat(fd, st) < 0) {
-		decision = decide(round, VERDICT_POSTPONE, ino, BUSY_RETRY_MS);
-	} else if (!S_ISREG(st->st_mode) || st->st_ino != ino) {
+	} else if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_ino != ino) {
 		decision = decide(round, VERDICT_AGAIN, ino, 0);
 	} else if (is_being_written(engine, ino, fd)) {
 		decision = decide(round, VERDICT_POSTPONE, ino, BUSY_RETRY_MS);
@@ -267,18 +267,21 @@ static void fill_request(struct engine *engine, const struct candidate *candidat
 	bool same_file = !file->birth_ns || !birth_ns || file->birth_ns == birth_ns;
 	/* The digests are about the content that is there now only if nothing of it moved since. */
 	bool current = same_file && file->proven_generation && file->proven_generation == file->generation &&
-		file->size == (uint64_t)st->st_size && file->mtime_ns == timespec_ns(st->st_mtim);
+		       file->size == (uint64_t)st->st_size && file->mtime_ns == timespec_ns(st->st_mtim);
 	/* Bytes that turn out to be those that are there already are not sent again. */
-	bool known = same_file && file->proven_generation && candidate->entry.proven_generation == file->proven_generation;
+	bool known =
+		same_file && file->proven_generation && candidate->entry.proven_generation == file->proven_generation;
 
 	request->id = ++engine->last_job_id;
-	request->kind = current && candidate->source[0] && strcmp(candidate->source, candidate->key) != 0 ? JOB_KIND_COPY
-												       : JOB_KIND_PUT;
+	request->kind = current && candidate->source[0] && strcmp(candidate->source, candidate->key) != 0
+				? JOB_KIND_COPY
+				: JOB_KIND_PUT;
 	request->flags = file->flags & JOURNAL_CHECK_FIRST || file->attempts ? JOB_CHECK_FIRST : 0;
 	request->size = (uint64_t)st->st_size;
 	request->mtime_ns = timespec_ns(st->st_mtim);
 	request->generation = file->generation;
-	request->has_known = (known || current) && !(request->kind == JOB_KIND_COPY && file->flags & JOURNAL_IN_DOUBT);
+	request->has_known =
+		(known || current) && !(request->kind == JOB_KIND_COPY && file->flags & JOURNAL_IN_DOUBT);
 	if (request->has_known) {
 		memcpy(request->known_sha256, file->sha256, JOB_SHA256_BYTES);
 		memcpy(request->known_md5, file->md5, JOB_MD5_BYTES);
@@ -327,8 +330,13 @@ static int send_candidate(struct round *round, const struct candidate *candidate
 	r = engine_link_send(engine, request, fd);
 	if (r < 0)
 		return r;
-	*flight = (struct flight){.id = request->id, .ino = st.st_ino, .dir = candidate->entry.dir,
-		.generation = candidate->file.generation, .fd = TAKE_FD(fd), .st = st, .birth_ns = birth_ns};
+	*flight = (struct flight){.id = request->id,
+		.ino = st.st_ino,
+		.dir = candidate->entry.dir,
+		.generation = candidate->file.generation,
+		.fd = TAKE_FD(fd),
+		.st = st,
+		.birth_ns = birth_ns};
 	memcpy(flight->name, candidate->entry.name, sizeof(flight->name));
 	memcpy(flight->key, candidate->key, sizeof(flight->key));
 	memcpy(flight->path, candidate->path, sizeof(flight->path));
@@ -355,7 +363,7 @@ static int take_key(struct journal_txn *txn, const struct decision *decision, in
 {
 	struct robbery robbery = {.taker = decision->ino};
 	struct journal_entry *owner = &robbery.owner;
-	struct journal_file file;
+	struct journal_file file = {0};
 	int r = journal_each_with_key(txn, decision->key, find_owner, &robbery);
 
 	if (r <= 0)
@@ -385,6 +393,7 @@ static int carry_out(struct journal_txn *txn, const struct decision *decision, i
 	switch (decision->verdict) {
 	case VERDICT_DONE:
 		file.work = JOURNAL_IDLE;
+		file.flags = 0;
 		file.since_ms = 0;
 		file.reason[0] = '\0';
 		break;
@@ -466,8 +475,11 @@ int64_t engine_dispatch(struct engine *engine)
 		return IDLE_POLL_MS;
 
 	size_t room = limit - engine->n_flights;
-	struct round round = {.engine = engine, .max_candidates = room, .max_decisions = room + 256,
-		.now_ms = wall_ms(), .again_ms = IDLE_POLL_MS};
+	struct round round = {.engine = engine,
+		.max_candidates = room,
+		.max_decisions = room + 256,
+		.now_ms = wall_ms(),
+		.again_ms = IDLE_POLL_MS};
 	_cleanup_free_ struct candidate *candidates = calloc(room, sizeof(*candidates));
 	_cleanup_free_ struct decision *decisions = calloc(round.max_decisions + 1, sizeof(*decisions));
 

@@ -14,7 +14,8 @@
 #define JOURNAL_RETRY_MS 1000
 #define BATCH_MAX 256
 
-int engine_init(struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal, int backing_fd)
+int engine_init(
+	struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal, int backing_fd)
 {
 	char error[256];
 	struct stat st;

@@ -22,13 +22,13 @@
 #include "uploader/wire/job.h"
 
 #define ENGINE_FLIGHTS_MAX 256
-#define ENGINE_EVENTS_MAX 65536	 /* beyond, events are dropped and the tree is compared again */
-#define ENGINE_COALESCE_MS 100	 /* events wait at most this long for others before a commit */
+#define ENGINE_EVENTS_MAX 65536 /* beyond, events are dropped and the tree is compared again */
+#define ENGINE_COALESCE_MS 100  /* events wait at most this long for others before a commit */
 #define ENGINE_PATH_MAX 4096
 
 /* Beside fs_event_type, from the scan: */
-#define ENGINE_EVENT_FOUND 64	/* new_ino: enum engine_found */
-#define ENGINE_EVENT_GONE 65	/* `name` in `dir`, once `ino`, is not there */
+#define ENGINE_EVENT_FOUND 64 /* new_ino: enum engine_found */
+#define ENGINE_EVENT_GONE 65  /* `name` in `dir`, once `ino`, is not there */
 
 enum engine_found {
 	ENGINE_FOUND_MOVED,    /* known content under a path that gives another key */
@@ -81,14 +81,14 @@ struct engine {
 	uint32_t n_flights;
 	uint64_t last_job_id;
 	struct flight *flights; /* ENGINE_FLIGHTS_MAX */
-	int64_t pause_until_ms;	/* clock_ms(): the endpoint is down */
-	uint32_t pauses;	/* in a row */
+	int64_t pause_until_ms; /* clock_ms(): the endpoint is down */
+	uint32_t pauses;        /* in a row */
 	int64_t last_commit_ms;
 	int64_t dispatch_at_ms; /* clock_ms(): no reason to look at the queue before */
 };
 
 /* events.c */
-void engine_on_event(struct fs_event *event, void *engine);
+void engine_on_event(struct fs_event *event, void *arg); /* the engine */
 struct fs_event *engine_take_events(struct engine *engine);
 void engine_events_recorded(struct engine *engine);
 /* Waits for room, then hands the event over: for the scan, which may. Returns false at the end. */
@@ -133,11 +133,11 @@ void engine_link_cancel(struct engine *engine, uint64_t id);
 int engine_init(struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal,
 	int backing_fd) _must_check_;
 void engine_done(struct engine *engine);
-void *engine_thread(void *engine);
+void *engine_thread(void *arg); /* the engine */
 void engine_stop(struct engine *engine);
 
 /* scan.c: a thread that compares the tree with the journal when engine.scan_wanted is set. */
-void *scan_thread(void *engine);
+void *scan_thread(void *arg); /* the engine */
 
 /* status.c: a thread that answers $EBBFS_RUN/status. */
 struct status_server {
@@ -145,6 +145,6 @@ struct status_server {
 	int listen_fd;
 };
 int status_open(struct status_server *server, struct engine *engine) _must_check_;
-void *status_thread(void *server);
+void *status_thread(void *arg); /* the server */
 
 #endif

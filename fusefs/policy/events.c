@@ -81,8 +81,14 @@ bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char
 	char *copy = (char *)(event + 1);
 
 	memcpy(copy, name, size);
-	*event = (struct fs_event){.type = (enum fs_event_type)type, .dir = dir, .ino = ino, .name = copy,
-		.new_name = "", .is_dir = is_dir, .is_file = !is_dir, .new_ino = found};
+	*event = (struct fs_event){.type = (enum fs_event_type)type,
+		.dir = dir,
+		.ino = ino,
+		.name = copy,
+		.new_name = "",
+		.is_dir = is_dir,
+		.is_file = !is_dir,
+		.new_ino = found};
 	engine_on_event(event, engine);
 	return true;
 }

@@ -45,15 +45,18 @@ int keys_init(struct keys *keys, const char *prefix, const char *exclude, char *
 
 		if (!value) {
 			snprintf(error, error_size,
-				"EBBFS_TARGET: {%.*s} is not known or has no value here; {host}, {pod} (POD_NAME) and "
-				"{namespace} (POD_NAMESPACE) are", (int)token, at);
+				"EBBFS_TARGET: {%.*s} is not known or has no value here; {host}, {pod} (POD_NAME) "
+				"and "
+				"{namespace} (POD_NAMESPACE) are",
+				(int)token, at);
 			return -EINVAL;
 		}
 		buf_put_text(&out, value);
 		at += token + 1;
 	}
 	if (out.error) {
-		snprintf(error, error_size, "EBBFS_TARGET: the prefix is longer than a key may be (%d bytes)", JOB_KEY_MAX);
+		snprintf(error, error_size, "EBBFS_TARGET: the prefix is longer than a key may be (%d bytes)",
+			JOB_KEY_MAX);
 		return -EINVAL;
 	}
 	if (out.length)
@@ -128,7 +131,7 @@ int keys_make(const struct keys *keys, const char *path, int64_t mtime_ns, char 
 	keys_escape(&key, path);
 	if (key.error)
 		return key.error == -E2BIG ? -ENAMETOOLONG : key.error;
-	memcpy(out, key.data, key.length + 1);
+	snprintf(out, JOB_KEY_MAX + 1, "%s", key.data ? key.data : "");
 	return 0;
 }
 

@@ -16,16 +16,18 @@
 #include "uploader/wire/job.h"
 
 struct keys {
-	char prefix[JOB_KEY_MAX + 1];	 /* with {…} filled in */
-	bool dated;			 /* the prefix holds strftime conversions */
+	char prefix[JOB_KEY_MAX + 1]; /* with {…} filled in */
+	bool dated;                   /* the prefix holds strftime conversions */
 	const char *exclude;
 };
 
 /* 0, or -EINVAL with one line in error when the prefix names an unknown {token} or one that is not to be had. */
-int keys_init(struct keys *keys, const char *prefix, const char *exclude, char *error, size_t error_size) _must_check_;
+int keys_init(
+	struct keys *keys, const char *prefix, const char *exclude, char *error, size_t error_size) _must_check_;
 
 /* 0; -ENAMETOOLONG when the key would be longer than S3 takes. `path` is relative, without a leading slash. */
-int keys_make(const struct keys *keys, const char *path, int64_t mtime_ns, char out[static JOB_KEY_MAX + 1]) _must_check_;
+int keys_make(
+	const struct keys *keys, const char *path, int64_t mtime_ns, char out[static JOB_KEY_MAX + 1]) _must_check_;
 
 /* The same rule for a single name or path without prefix, for people and JSON. Appends to `out`. */
 struct buf;

@@ -53,8 +53,11 @@ static int debug(const char *directory)
 	int r = fs_new(&options, &fs);
 
 	if (r < 0) {
-		fprintf(stderr, "ebbfs debug: cannot mount over %s: %s; an ordinary user needs fusermount3 (package fuse3) and "
-				"to own the directory\n", directory, strerror(-r));
+		fprintf(stderr,
+			"ebbfs debug: cannot mount over %s: %s; an ordinary user needs fusermount3 (package fuse3) "
+			"and "
+			"to own the directory\n",
+			directory, strerror(-r));
 		return EXIT_FAILED;
 	}
 	watch_signals(fs);

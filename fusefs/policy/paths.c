@@ -29,6 +29,7 @@ static int prepend(char *buffer, size_t *start, const char *name)
 	if (!first)
 		buffer[--*start] = '/';
 	*start -= length;
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): what comes after it is there already */
 	memcpy(buffer + *start, name, length);
 	return 0;
 }

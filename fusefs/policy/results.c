@@ -1,7 +1,7 @@
 /* What the uploader answered becomes a receipt, a later try, or a parked file. */
 #include <errno.h>
-#include <string.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "fusefs/policy/engine.h"
@@ -72,6 +72,10 @@ static int put_receipt(struct journal_txn *txn, const struct landing *landing, s
 	const struct job_result *result = landing->result;
 	const struct flight *flight = landing->flight;
 	struct journal_entry entry;
+	/* A copy of known content is not read again: the digests of its blocks are those of the old receipt. */
+	bool same_blocks = result->way == JOB_WAY_COPIED && !result->n_blocks &&
+			   file->proven_generation == flight->generation &&
+			   !memcmp(file->sha256, result->sha256, JOB_SHA256_BYTES);
 
 	file->birth_ns = flight->birth_ns;
 	file->proven_generation = flight->generation;
@@ -80,8 +84,10 @@ static int put_receipt(struct journal_txn *txn, const struct landing *landing, s
 	file->ctime_ns = trusted_ctime(&landing->now);
 	memcpy(file->sha256, result->sha256, JOB_SHA256_BYTES);
 	memcpy(file->md5, result->md5, JOB_MD5_BYTES);
-	file->block_shift = result->n_blocks ? result->block_shift : 0;
-	journal_put_blocks(txn, file->ino, result->n_blocks, result->blocks);
+	if (!same_blocks) {
+		file->block_shift = result->n_blocks ? result->block_shift : 0;
+		journal_put_blocks(txn, file->ino, result->n_blocks, result->blocks);
+	}
 
 	int r = journal_get_entry(txn, flight->dir, flight->name, &entry);
 
@@ -110,7 +116,6 @@ static int land_done(struct journal_txn *txn, const struct landing *landing, str
 		r = put_receipt(txn, landing, file);
 	if (r < 0)
 		return r;
-	file->flags &= ~(uint32_t)(JOURNAL_CHECK_FIRST | JOURNAL_IN_DOUBT);
 	file->attempts = 0;
 	file->reason[0] = '\0';
 	/* Whether every name is served is seen when it is looked at again, at once. */
@@ -194,6 +199,7 @@ static int record(struct journal_txn *txn, const struct landing *landing)
 	if (r <= 0)
 		return r; /* the dispatcher looks at it again, at once */
 	file.work = JOURNAL_IDLE;
+	file.flags = 0;
 	file.since_ms = 0;
 	return journal_put_file(txn, &file);
 }
@@ -204,9 +210,10 @@ static void count(struct engine *engine, const struct flight *flight, const stru
 	char quoted[LOG_QUOTE_MAX];
 
 	if (result->outcome == JOB_DONE) {
-		atomic_fetch_add(result->way == JOB_WAY_COPIED	 ? &counters->copied
-				: result->way == JOB_WAY_PRESENT ? &counters->present
-								 : &counters->uploaded, 1);
+		atomic_fetch_add(result->way == JOB_WAY_COPIED    ? &counters->copied
+				 : result->way == JOB_WAY_PRESENT ? &counters->present
+								  : &counters->uploaded,
+			1);
 		if (result->way == JOB_WAY_PUT)
 			atomic_fetch_add(&counters->uploaded_bytes, result->size);
 		atomic_store(&counters->last_success_ms, wall_ms());
@@ -244,8 +251,8 @@ static bool prepare(struct engine *engine, const struct job_result *result, stru
 		landing->changed = true;
 	else
 		landing->changed = landing->now.st_size != flight->st.st_size ||
-			timespec_ns(landing->now.st_mtim) != timespec_ns(flight->st.st_mtim) ||
-			(result->outcome == JOB_DONE && result->size != (uint64_t)flight->st.st_size);
+				   timespec_ns(landing->now.st_mtim) != timespec_ns(flight->st.st_mtim) ||
+				   (result->outcome == JOB_DONE && result->size != (uint64_t)flight->st.st_size);
 	return true;
 }
 

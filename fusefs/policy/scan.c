@@ -33,8 +33,8 @@ struct seen {
 struct scan {
 	struct engine *engine;
 	struct pending *pending;
-	uint64_t dir;	  /* inode of the directory being compared */
-	int dirfd;	  /* of it */
+	uint64_t dir;     /* inode of the directory being compared */
+	int dirfd;        /* of it */
 	const char *path; /* of it */
 	struct seen *seen;
 	size_t n_seen;
@@ -77,7 +77,7 @@ static bool is_same_file(const struct scan *scan, const struct seen *seen, const
 static bool content_differs(const struct scan *scan, const struct seen *seen, const struct journal_file *file)
 {
 	return file->proven_generation != file->generation || file->size != (uint64_t)seen->st.st_size ||
-		file->mtime_ns != timespec_ns(seen->st.st_mtim) || !is_same_file(scan, seen, file);
+	       file->mtime_ns != timespec_ns(seen->st.st_mtim) || !is_same_file(scan, seen, file);
 }
 
 /* Nothing to do only if the receipt is about this very content, under the key that the path has now. */
@@ -171,10 +171,11 @@ static bool look_at_names(struct scan *scan, DIR *dir)
 	while ((dent = readdir(dir))) {
 		struct seen *seen = &scan->seen[scan->n_seen];
 
-		if (is_dots(dent->d_name) || (dent->d_type != DT_REG && dent->d_type != DT_DIR && dent->d_type != DT_UNKNOWN))
+		if (is_dots(dent->d_name) ||
+			(dent->d_type != DT_REG && dent->d_type != DT_DIR && dent->d_type != DT_UNKNOWN))
 			continue;
 		*seen = (struct seen){0};
-		if (fstatat(dirfd(dir), dent->d_name, &seen->st, AT_SYMLINK_NOFOLLOW) < 0)
+		if (fstatat(scan->dirfd, dent->d_name, &seen->st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue; /* gone meanwhile: its event tells */
 		if (!S_ISREG(seen->st.st_mode) && !S_ISDIR(seen->st.st_mode))
 			continue;
@@ -203,7 +204,8 @@ static int note_gone(const struct journal_entry *entry, void *arg)
 	struct stat st;
 
 	memcpy(gone->after, entry->name, sizeof(gone->after));
-	if (fstatat(gone->dirfd, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT : st.st_ino != entry->ino) {
+	if (fstatat(gone->dirfd, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT
+									    : st.st_ino != entry->ino) {
 		memcpy(gone->names[gone->n].name, entry->name, sizeof(gone->after));
 		gone->names[gone->n++].ino = entry->ino;
 	}
@@ -251,7 +253,8 @@ static bool scan_directory(struct scan *scan, const struct pending *pending)
 		char quoted[LOG_QUOTE_MAX];
 
 		if (fd != -ENOENT) {
-			log_warning("scan: %s: %s", log_quote(pending->path, quoted), strerror(fd < 0 ? -fd : ENOMEM));
+			log_warning(
+				"scan: %s: %s", log_quote(pending->path, quoted), strerror(fd < 0 ? -fd : ENOMEM));
 			scan->incomplete = true;
 		}
 		return true;
@@ -290,8 +293,8 @@ static bool wait_for_work(struct engine *engine, int64_t not_before_ms)
 	pthread_mutex_lock(&engine->lock);
 	while (!engine->stopping && (!engine->scan_wanted || clock_ms() < not_before_ms)) {
 		int64_t until = wall_ms() + (not_before_ms > clock_ms() ? not_before_ms - clock_ms() : WAIT_MAX_MS);
-		struct timespec deadline = {
-			.tv_sec = until / MSEC_PER_SEC, .tv_nsec = until % MSEC_PER_SEC * (NSEC_PER_SEC / MSEC_PER_SEC)};
+		struct timespec deadline = {.tv_sec = until / MSEC_PER_SEC,
+			.tv_nsec = until % MSEC_PER_SEC * (NSEC_PER_SEC / MSEC_PER_SEC)};
 
 		pthread_cond_timedwait(&engine->changed, &engine->lock, &deadline);
 	}

@@ -97,9 +97,9 @@ static int set_up(struct service *service, int fds[static HANDOVER_FDS])
 	r = journal_open(config->state, &service->journal, &fresh);
 	if (r < 0) {
 		log_error("journal in %s: %s%s", config->state, strerror(-r),
-			r == -EBUSY		? ": another ebbfs owns it"
-				: r == -EPROTO ? ": written by a newer version; run that one"
-					       : "");
+			r == -EBUSY    ? ": another ebbfs owns it"
+			: r == -EPROTO ? ": written by a newer version; run that one"
+				       : "");
 		return r;
 	}
 	if (fresh)
@@ -155,8 +155,11 @@ static void say_serving(const struct service *service)
 
 int service_run(const struct config *config, void (*started)(struct fs *fs))
 {
-	struct service service = {.config = config, .anchor = -1, .backing_fd = -1,
-		.status = {.listen_fd = -1}, .engine = {.uploader_fd = -1, .listen_fd = -1, .wake_fd = -1}};
+	struct service service = {.config = config,
+		.anchor = -1,
+		.backing_fd = -1,
+		.status = {.listen_fd = -1},
+		.engine = {.uploader_fd = -1, .listen_fd = -1, .wake_fd = -1}};
 	int fds[HANDOVER_FDS] = {-1, -1, -1};
 
 	/* Names and contents of the plant's files are in this memory. */

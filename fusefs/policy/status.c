@@ -85,8 +85,7 @@ static size_t events_waiting(struct engine *engine, char error[static JOB_TEXT_M
 	return n;
 }
 
-static json_t *files(
-	struct engine *engine, const struct summary *summary, const struct fs_stats *fs, size_t n_events)
+static json_t *files(struct engine *engine, const struct summary *summary, const struct fs_stats *fs, size_t n_events)
 {
 	struct engine_counters *c = &engine->counters;
 	uint64_t uploading = atomic_load(&c->uploading), waiting = summary->counts.waiting;
@@ -94,11 +93,11 @@ static json_t *files(
 
 	queued -= uploading < queued ? uploading : queued;
 	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI}", "closed", (json_int_t)atomic_load(&c->closed), "dirty",
-		(json_int_t)fs->writers, "settling",
-		(json_int_t)(settling + n_events), "queued", (json_int_t)queued, "uploading", (json_int_t)uploading,
-		"uploaded", (json_int_t)atomic_load(&c->uploaded), "present", (json_int_t)atomic_load(&c->present),
-		"copied", (json_int_t)atomic_load(&c->copied), "parked", (json_int_t)summary->counts.parked, "known",
-		(json_int_t)summary->counts.files, "proven", (json_int_t)summary->counts.proven);
+		(json_int_t)fs->writers, "settling", (json_int_t)(settling + n_events), "queued", (json_int_t)queued,
+		"uploading", (json_int_t)uploading, "uploaded", (json_int_t)atomic_load(&c->uploaded), "present",
+		(json_int_t)atomic_load(&c->present), "copied", (json_int_t)atomic_load(&c->copied), "parked",
+		(json_int_t)summary->counts.parked, "known", (json_int_t)summary->counts.files, "proven",
+		(json_int_t)summary->counts.proven);
 }
 
 static json_t *status(struct engine *engine)
@@ -191,7 +190,7 @@ static int ask_journal(struct journal_txn *txn, void *arg)
 	struct asked *asked = arg;
 
 	asked->has_entry = journal_get_entry(txn, asked->dir, asked->name, &asked->entry) == 0 &&
-		asked->entry.ino == asked->st.st_ino;
+			   asked->entry.ino == asked->st.st_ino;
 	asked->has_file = journal_get_file(txn, asked->st.st_ino, &asked->file) == 0;
 	return 0;
 }
@@ -227,7 +226,7 @@ static json_t *describe(struct asked *asked)
 		asked->has_entry = asked->has_file = false;
 	keys_escape(&name, asked->name);
 	bool proven = asked->has_entry && asked->has_file && asked->entry.proven_generation &&
-		asked->entry.proven_generation == asked->file.proven_generation;
+		      asked->entry.proven_generation == asked->file.proven_generation;
 
 	if (proven && S_ISREG(asked->st.st_mode))
 		hex_encode(asked->file.sha256, JOB_SHA256_BYTES, sha256);

@@ -6,8 +6,6 @@
 
 #include "uploader/base/units.h"
 
-extern char **environ;
-
 struct option {
 	const char *name; /* of the environment variable */
 	const char *fallback;
