@@ -143,6 +143,7 @@ static void one_fstat(void *arg)
 
 static void one_stat(void *arg)
 {
+	(void)arg;
 	struct stat st;
 
 	need(stat("small", &st) == 0, "stat");
@@ -150,6 +151,7 @@ static void one_stat(void *arg)
 
 static void one_open_read_close(void *arg)
 {
+	(void)arg;
 	int fd = open("small", O_RDONLY | O_CLOEXEC);
 
 	need(read(fd, block, SMALL_BYTES) == SMALL_BYTES, "read");

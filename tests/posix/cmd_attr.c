@@ -60,7 +60,7 @@ static long cmd_fchown(struct context *context, char **argv)
 }
 
 /* NOW, OMIT, SECONDS or SECONDS.NANOSECONDS (all nine digits). */
-static struct timespec time_word(struct context *context, const char *word)
+static struct timespec time_word(const char *word)
 {
 	struct timespec time = {};
 	const char *dot = strchr(word, '.');
@@ -80,14 +80,14 @@ static long cmd_utimens(struct context *context, char **argv)
 {
 	const char *path;
 	int at = context_at(context, argv[1], &path);
-	struct timespec times[] = {time_word(context, argv[2]), time_word(context, argv[3])};
+	struct timespec times[] = {time_word(argv[2]), time_word(argv[3])};
 
 	return utimensat(at, path, times, argv[4] ? AT_SYMLINK_NOFOLLOW : 0);
 }
 
 static long cmd_futimens(struct context *context, char **argv)
 {
-	struct timespec times[] = {time_word(context, argv[2]), time_word(context, argv[3])};
+	struct timespec times[] = {time_word(argv[2]), time_word(argv[3])};
 
 	return futimens(context_fd(context, argv[1]), times);
 }

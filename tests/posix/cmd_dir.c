@@ -8,6 +8,8 @@
 
 #include "tests/posix/context.h"
 
+#define PLACES_MAX 100000 /* telldir() positions that `seekcheck` remembers */
+
 struct listing {
 	char **names;
 	size_t count, size;
@@ -17,7 +19,7 @@ static void listing_free(struct listing *listing)
 {
 	for (size_t i = 0; i < listing->count; i++)
 		free(listing->names[i]);
-	free(listing->names);
+	free((void *)listing->names);
 }
 
 #define _cleanup_listing_ _cleanup_(listing_free)
@@ -25,10 +27,16 @@ static void listing_free(struct listing *listing)
 static void listing_add(struct listing *listing, const char *name)
 {
 	if (listing->count == listing->size) {
-		listing->size = listing->size * 2 + 64;
-		listing->names = realloc(listing->names, listing->size * sizeof(*listing->names));
+		size_t size = listing->size * 2 + 64;
+		char **bigger = (char **)reallocarray((void *)listing->names, size, sizeof(*bigger));
+
+		if (!bigger)
+			abort();
+		listing->names = bigger;
+		listing->size = size;
 	}
-	if (!listing->names || !(listing->names[listing->count++] = strdup(name)))
+	listing->names[listing->count] = strdup(name);
+	if (!listing->names[listing->count++])
 		abort();
 }
 
@@ -40,7 +48,7 @@ static int name_order(const void *a, const void *b)
 static void listing_sort(struct listing *listing)
 {
 	if (listing->count)
-		qsort(listing->names, listing->count, sizeof(*listing->names), name_order);
+		qsort((void *)listing->names, listing->count, sizeof(*listing->names), name_order);
 }
 
 static size_t listing_doubles(const struct listing *listing)
@@ -84,7 +92,7 @@ static void list_entry(struct listing *listing, int fd, const struct dirent *ent
 	char text[NAME_MAX + 64];
 	struct stat st;
 
-	if (dots)
+	if (fd < 0 || dots)
 		snprintf(text, sizeof(text), "%s:%s", entry->d_name, type_of(entry->d_type));
 	else if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		snprintf(text, sizeof(text), "%s:%s:GONE", entry->d_name, type_of(entry->d_type));
@@ -201,13 +209,15 @@ static long cmd_empty(struct context *context, char **argv)
 	_cleanup_closedir_ DIR *dir = dir_open(context, argv[1]);
 	long step = (long)words_number(context, argv[2], 1), removed = 0, seen = 0;
 	const struct dirent *entry;
+	int fd;
 
-	if (!dir)
+	fd = dir ? dirfd(dir) : -1;
+	if (fd < 0)
 		return -1;
 	while ((entry = readdir(dir))) {
 		if (*entry->d_name == '.' || seen++ % step)
 			continue;
-		if (unlinkat(dirfd(dir), entry->d_name, 0) < 0)
+		if (unlinkat(fd, entry->d_name, 0) < 0)
 			return -1;
 		removed++;
 	}
@@ -220,16 +230,13 @@ static long cmd_seekcheck(struct context *context, char **argv)
 {
 	_cleanup_closedir_ DIR *dir = dir_open(context, argv[1]);
 	_cleanup_listing_ struct listing listing = {};
-	_cleanup_free_ long *places = NULL;
+	static long places[PLACES_MAX];
 	const struct dirent *entry;
 	long wrong = 0;
 
 	if (!dir)
 		return -1;
-	places = calloc(100000, sizeof(*places));
-	if (!places)
-		abort();
-	while (places[listing.count] = telldir(dir), (entry = readdir(dir)) && listing.count < 99999)
+	while (places[listing.count] = telldir(dir), (entry = readdir(dir)) && listing.count < PLACES_MAX - 1)
 		listing_add(&listing, entry->d_name);
 	for (size_t i = listing.count; i-- > 0;) {
 		seekdir(dir, places[i]);
@@ -243,6 +250,7 @@ static long cmd_seekcheck(struct context *context, char **argv)
 /* Names of one byte each, every byte that a name may be. */
 static long cmd_allbytes(struct context *context, char **argv)
 {
+	(void)argv;
 	_cleanup_listing_ struct listing listing = {};
 	_cleanup_closedir_ DIR *dir = NULL;
 	const struct dirent *entry;

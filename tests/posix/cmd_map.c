@@ -8,6 +8,8 @@
 
 #include "tests/posix/context.h"
 
+#define LOAD_BYTES_MAX 65536
+
 static const struct flag protections[] = {
 	{"R", PROT_READ},
 	{"W", PROT_WRITE},
@@ -92,9 +94,9 @@ static long cmd_mstore(struct context *context, char **argv)
 static long cmd_mload(struct context *context, char **argv)
 {
 	size_t bytes = (size_t)words_number(context, argv[3], 0);
-	_cleanup_free_ char *data = calloc(1, bytes + 1);
-	const char *place = map_place(context, argv, bytes);
-	long count = place ? guarded_copy(context, data, place, bytes) : -1;
+	static char data[LOAD_BYTES_MAX];
+	const char *place = map_place(context, argv, bytes < LOAD_BYTES_MAX ? bytes : LOAD_BYTES_MAX);
+	long count = place && bytes <= LOAD_BYTES_MAX ? guarded_copy(context, data, place, bytes) : -1;
 
 	if (count > 0)
 		words_show(context->notes, data, bytes);

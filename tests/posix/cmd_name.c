@@ -51,9 +51,9 @@ static long cmd_readlink(struct context *context, char **argv)
 {
 	const char *path;
 	int at = context_at(context, argv[1], &path);
-	size_t bytes = (size_t)words_number(context, argv[2], 8192);
-	_cleanup_free_ char *target = malloc(bytes + 1);
-	ssize_t count = readlinkat(at, path, target, bytes);
+	char target[8192];
+	size_t bytes = (size_t)words_number(context, argv[2], sizeof(target));
+	ssize_t count = readlinkat(at, path, target, bytes < sizeof(target) ? bytes : sizeof(target));
 
 	if (count > 0)
 		words_show(context->notes, target, (size_t)count);
@@ -110,9 +110,9 @@ static long cmd_deep(struct context *context, char **argv)
 {
 	long levels = words_number(context, argv[2], 0), made = 0;
 	_cleanup_close_ int start = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int at = dup(start);
+	int at = fcntl(start, F_DUPFD_CLOEXEC, 0);
 
-	for (; made < levels && mkdirat(at, argv[1], 0755) == 0; made++) {
+	for (; at >= 0 && made < levels && mkdirat(at, argv[1], 0755) == 0; made++) {
 		int next = openat(at, argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		close(at);
@@ -126,6 +126,7 @@ static long cmd_deep(struct context *context, char **argv)
 
 static long cmd_chdir(struct context *context, char **argv)
 {
+	(void)context;
 	return chdir(argv[1]);
 }
 
@@ -137,6 +138,7 @@ static long cmd_fchdir(struct context *context, char **argv)
 /* Without the directory that the sequence began in. */
 static long cmd_getcwd(struct context *context, char **argv)
 {
+	(void)argv;
 	char cwd[8192];
 	size_t root = strlen(context->root);
 

@@ -15,12 +15,14 @@
 
 static long cmd_as(struct context *context, char **argv)
 {
+	(void)context;
 	return identity_take(argv[1]);
 }
 
 /* Runs a file of the sequence; the result is its exit code. */
 static long cmd_exec(struct context *context, char **argv)
 {
+	(void)context;
 	int status = 0, pipe_fds[2], error = 0;
 	pid_t pid;
 
@@ -45,6 +47,7 @@ static long cmd_exec(struct context *context, char **argv)
 /* A program of the machine, copied into the sequence's directory. */
 static long cmd_copy_program(struct context *context, char **argv)
 {
+	(void)context;
 	_cleanup_close_ int in = open(argv[1], O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int out = open(argv[2], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
 	char buffer[65536];

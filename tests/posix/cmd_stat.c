@@ -103,6 +103,8 @@ static void wait_for_tick(void)
 		usleep(1000);
 		clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	} while (now.tv_sec == before.tv_sec && now.tv_nsec == before.tv_nsec);
+	/* This process may see the new time a moment before the filesystems do. */
+	usleep(1000);
 }
 
 static long cmd_mark(struct context *context, char **argv)

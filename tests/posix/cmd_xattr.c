@@ -76,15 +76,15 @@ static int name_order(const void *a, const void *b)
 static long cmd_listx(struct context *context, char **argv)
 {
 	size_t bytes = (size_t)words_number(context, argv[2], VALUE_BYTES_MAX), found = 0;
-	_cleanup_free_ char *names = malloc(bytes + 1);
-	ssize_t count = names_get(context, argv[1], names, bytes);
+	static char names[VALUE_BYTES_MAX + 1];
+	ssize_t count = names_get(context, argv[1], names, bytes < VALUE_BYTES_MAX ? bytes : VALUE_BYTES_MAX);
 	char *sorted[256];
 
 	if (count <= 0 || bytes == 0)
 		return count;
 	for (char *name = names; name < names + count && found < ARRAY_SIZE(sorted); name += strlen(name) + 1)
 		sorted[found++] = name;
-	qsort(sorted, found, sizeof(*sorted), name_order);
+	qsort((void *)sorted, found, sizeof(*sorted), name_order);
 	for (size_t i = 0; i < found; i++)
 		words_show(context->notes, sorted[i], strlen(sorted[i]));
 	return count;

@@ -87,6 +87,7 @@ class Differences:
 
     def __init__(self, path):
         self.entries = []
+        self.tried, self.used = set(), set()
         with open(path, encoding="utf-8") as text:
             for line in text:
                 if not line.strip() or line.startswith("#"):
@@ -96,9 +97,17 @@ class Differences:
                 limits = dict(limit.split("=", 1) for limit in limits)
                 self.entries.append((pattern, {key: value.split(",") for key, value in limits.items()}, reason))
 
-    def reason(self, name, backing, way):
+    def reason(self, name, backing, way, differs):
+        """Why that sequence may differ there, or None."""
         for pattern, limits, reason in self.entries:
             if (fnmatch.fnmatchcase(name, pattern) and backing in limits.get("backing", [backing])
                     and way in limits.get("mount", [way])):
+                self.tried.add(pattern)
+                if differs:
+                    self.used.add(pattern)
                 return reason
         return None
+
+    def unused(self):
+        """Patterns whose sequences ran and were all the same: no difference any more."""
+        return sorted(self.tried - self.used)

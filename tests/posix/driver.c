@@ -41,7 +41,7 @@ static bool sequence_read(FILE *in, struct sequence *sequence, char pending[stat
 	lines = open_memstream(&sequence->lines, &sequence->bytes);
 	if (!lines)
 		abort();
-	while (fgets(line, sizeof(line), in)) {
+	while (!feof(in) && !ferror(in) && fgets(line, sizeof(line), in)) {
 		if (strncmp(line, "== ", 3) == 0) {
 			memcpy(pending, line, sizeof(line));
 			break;
@@ -169,7 +169,7 @@ static void usage(FILE *out)
 int main(int argc, char **argv)
 {
 	char pending[LINE_BYTES_MAX] = "", directory[4096];
-	_cleanup_fclose_ FILE *in = NULL;
+	FILE *in;
 
 	if (argc != 3) {
 		usage(argc == 2 && strcmp(argv[1], "--help") == 0 ? stdout : stderr);
@@ -188,9 +188,11 @@ int main(int argc, char **argv)
 		bool more = sequence_read(in, &sequence, pending);
 
 		if (!more)
-			return 0;
+			break;
 		snprintf(directory, sizeof(directory), "%s/%d", argv[1], number);
 		sequence_fork(&sequence, directory);
 		free(sequence.lines);
 	}
+	fclose(in);
+	return 0;
 }

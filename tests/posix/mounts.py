@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-ORDINARY = 20001  # the ordinary user of identity.c
+ORDINARY = 65534  # nobody: fusermount3 wants a user with a name
 WAYS = ["passthrough", "plain", "debug", "none", "bindfs", "passthrough_ll"]
 BACKINGS = ["here", "tmpfs", "ext4", "xfs", "btrfs", "overlay"]
 IMAGE_BYTES = 1 << 30

@@ -1,6 +1,7 @@
 /* Other processes of a sequence: each is a fork that reads lines from a socket and answers with their transcript.
  * An answer ends with an empty line. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,8 @@ struct peer {
 static _Noreturn void peer_serve(struct context *context, int fd)
 {
 	char line[LINE_BYTES_MAX];
-	FILE *in = fdopen(fd, "r"), *out = fdopen(dup(fd), "w");
+	int other = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	FILE *in = fdopen(fd, "r"), *out = other < 0 ? NULL : fdopen(other, "w");
 
 	context->peers = NULL;
 	if (!in || !out)
@@ -51,8 +53,9 @@ static struct peer *peer_start(struct context *context, const char *name)
 		peer_serve(context, pair[1]);
 	}
 	close(pair[1]);
+	pair[1] = fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
 	peer->in = fdopen(pair[0], "r");
-	peer->out = fdopen(dup(pair[0]), "w");
+	peer->out = pair[1] < 0 ? NULL : fdopen(pair[1], "w");
 	if (!peer->in || !peer->out)
 		abort();
 	peer->next = context->peers;

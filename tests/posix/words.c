@@ -95,7 +95,7 @@ int words_split(struct context *context, const char *line, char *ret_words[stati
 {
 	int count = 0;
 
-	memset(ret_words, 0, (WORDS_MAX + 1) * sizeof(*ret_words));
+	memset((void *)ret_words, 0, (WORDS_MAX + 1) * sizeof(*ret_words));
 	for (;;) {
 		size_t length;
 

@@ -81,9 +81,11 @@ def removals():
             for behind in "", "/", "/.", "/..":
                 print(f"== {call}-{kind}{behind.replace('/', '-slash')}")
                 make(kind, "a")
-                print("mark d .")
+                # tmpfs alone now and then leaves a directory's times as they were when a fifo goes (Linux 6.18).
+                marked = kind != "fifo"
+                print("mark d ." if marked else "lstat .")
                 print(f"{call} a{behind}")
-                print("cmp d .")
+                print("cmp d ." if marked else "lstat .")
                 print(f"{call} a{behind}")
                 look("a", ".")
 
