@@ -212,7 +212,7 @@ class Box:
         problems += [match.group(0) for match in COMPLAINTS.finditer(self.log())]
         if keep_logs and os.path.exists(self.log_path):
             shutil.copy(self.log_path, keep_logs)
-        shutil.rmtree(self.base, ignore_errors=True)
+        subprocess.run(["rm", "-rf", "--one-file-system", self.base], check=False)  # quicker than shutil for 100,000 files
         return problems
 
 
