@@ -369,14 +369,38 @@ static void act(struct task *task)
 		put(task);
 }
 
+static void on_check_read(void *arg, const struct s3_response *response)
+{
+	struct task *task = answered(arg, response);
+
+	if (response->error.class == S3_OK && object_equal(task))
+		finish_done(task, JOB_WAY_PRESENT, JOB_PROOF_READ_BACK);
+	else
+		act(task);
+}
+
+/* An object of the right size of which the server names no digest: reading it costs less than sending it. */
+static void read_to_check(struct task *task)
+{
+	struct s3_request request = {.operation = S3_GET, .version_id = task->result.version_id, .write = on_object};
+
+	call(task, &request, on_check_read);
+}
+
 static void on_check(void *arg, const struct s3_response *response)
 {
 	struct task *task = answered(arg, response);
 	enum job_proof proof;
+	enum proof_verdict verdict = judge_head(task, response, &proof);
 
-	if (judge_head(task, response, &proof) == PROOF_EQUAL) {
+	if (verdict == PROOF_EQUAL) {
 		take_names(task, response);
 		finish_done(task, JOB_WAY_PRESENT, proof);
+		return;
+	}
+	if (verdict == PROOF_SILENT && response->error.class == S3_OK) {
+		take_names(task, response);
+		read_to_check(task);
 		return;
 	}
 	/* A refused HEAD says little (without s3:ListBucket, a missing key is 403): the PUT's own error says more. */
