@@ -62,6 +62,7 @@ def test_an_ordinary_user(debugged):
 
 def test_it_ends_on_sigterm(debugged):
     directory, running, _ = debugged
+    assert as_user("ls", directory).stdout == b"before\n"
     running.terminate()
     assert running.wait(10) == 0
     assert not process.mounts_below(directory)
