@@ -58,11 +58,15 @@ static void reply_attr(fuse_req_t req, int fd)
 
 void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct fs *fs = fs_of(req);
 	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
-	int r = fs_resolve(fs_of(req), ino, &node);
+	struct stat st;
+	int r = fs_resolve(fs, ino, &node);
 
 	(void)fi;
-	if (r < 0)
+	if (r == -ESTALE && pins_get_attributes(&fs->pins, ino, &st))
+		fuse_reply_attr(req, &st, FS_CACHE_SECONDS);
+	else if (r < 0)
 		fs_reply(req, r);
 	else
 		reply_attr(req, node.fd);

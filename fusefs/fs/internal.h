@@ -66,6 +66,9 @@ static inline void node_fd_done(struct node_fd *node_fd)
 /* An O_PATH descriptor (the root's is O_RDONLY) of a node. 0 or -errno (-ESTALE: it is not there any more). */
 int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret) _must_check_;
 
+/* By the file handle alone, which also leads to what has no name. Always owned. */
+int fs_resolve_handle(struct fs *fs, fuse_ino_t id, struct node_fd *ret) _must_check_;
+
 /* The same as a path below /proc/self/fd, for calls that take no descriptor. */
 #define PROC_PATH_MAX 32
 const char *fs_proc_path(int fd, char out[static PROC_PATH_MAX]);

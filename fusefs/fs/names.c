@@ -5,6 +5,7 @@
 
 #include "fusefs/fs/caller.h"
 #include "fusefs/fs/internal.h"
+#include "uploader/base/log.h"
 
 /* Answers with what is now at that name. */
 static void reply_new_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *name)
@@ -120,8 +121,8 @@ void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const cha
 struct doomed {
 	struct stat st;
 	fuse_ino_t id; /* 0: the kernel does not know it */
-	bool last;     /* its last name, or one that is needed to find it */
-	int fd;        /* O_PATH, -1: none needed */
+	bool is_last;  /* its last name */
+	int fd;        /* O_PATH, to find it without a name; -1: none needed */
 };
 
 static void doomed_done(struct doomed *doomed)
@@ -135,37 +136,57 @@ static int doom(struct fs *fs, int dirfd, const char *name, struct doomed *ret)
 	*ret = (struct doomed){.fd = -1};
 	if (dirfd < 0 || fstatat(dirfd, name, &ret->st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
+	bool keep = false;
+
 	pthread_mutex_lock(&fs->table.lock);
-	struct node *node = table_find_locked(&fs->table, (uint32_t)ret->st.st_dev, ret->st.st_ino);
+	const struct node *node = table_find_locked(&fs->table, (uint32_t)ret->st.st_dev, ret->st.st_ino);
 
 	if (node && node->lookups) {
 		ret->id = table_id_locked(&fs->table, node);
-		ret->last = S_ISDIR(ret->st.st_mode) || ret->st.st_nlink <= 1 || !node->handle_bytes;
+		ret->is_last = S_ISDIR(ret->st.st_mode) || ret->st.st_nlink <= 1;
+		keep = S_ISDIR(ret->st.st_mode) || !node->handle_bytes || (ret->is_last && node->opens > 0);
 	}
 	pthread_mutex_unlock(&fs->table.lock);
-	if (ret->last)
+	if (keep)
 		ret->fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return 0;
 }
 
-/* The name is gone: the node loses it, and is pinned if nothing else leads to its inode. */
+/* It was opened between doom() and the removal: its handle leads to it as long as that lasts, and a descriptor then
+ * for good. */
+static void pin_open_node(struct fs *fs, fuse_ino_t id)
+{
+	struct node_fd node = NODE_FD_NONE;
+
+	if (fs_resolve_handle(fs, id, &node) < 0 || pins_put(&fs->pins, id, node.fd) < 0)
+		log_warning("an open file was removed and cannot be kept track of");
+}
+
+/* The name is gone: the node loses it, and what is needed is kept if nothing else leads to its inode. */
 static void bury(struct fs *fs, fuse_ino_t parent, const char *name, struct doomed *doomed)
 {
-	bool pin = false;
+	bool pin = doomed->fd >= 0 || doomed->is_last, opened = false;
 
 	if (!doomed->id)
 		return;
+	doomed->st.st_nlink = 0;
 	if (doomed->fd >= 0)
 		pin = pins_put(&fs->pins, doomed->id, TAKE_FD(doomed->fd)) == 0;
+	else if (pin)
+		pins_put_attributes(&fs->pins, doomed->id, &doomed->st);
 	pthread_mutex_lock(&fs->table.lock);
 	struct node *node = table_node_locked(&fs->table, doomed->id);
 	struct node *parent_node = table_node_locked(&fs->table, parent);
 
-	if (node && pin)
+	if (node && pin) {
 		node->flags |= NODE_PINNED;
+		opened = doomed->is_last && node->opens > 0;
+	}
 	if (node && parent_node && table_is_named_locked(&fs->table, node, parent_node, name))
 		(void)table_rename_locked(&fs->table, node, NULL, "");
 	pthread_mutex_unlock(&fs->table.lock);
+	if (opened && pins_get(&fs->pins, doomed->id) < 0)
+		pin_open_node(fs, doomed->id);
 	if (pin && !node)
 		pins_drop(&fs->pins, doomed->id);
 }

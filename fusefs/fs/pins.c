@@ -5,7 +5,8 @@
 struct pin {
 	struct pin *next;
 	uint64_t node_id;
-	int fd;
+	int fd; /* -1: attributes only */
+	struct stat st;
 };
 
 static struct pin **find(struct pins *pins, uint64_t node_id)
@@ -56,6 +57,34 @@ int pins_put(struct pins *pins, uint64_t node_id, int fd)
 	return 0;
 }
 
+void pins_put_attributes(struct pins *pins, uint64_t node_id, const struct stat *st)
+{
+	struct pin *fresh = malloc(sizeof(*fresh));
+
+	if (!fresh)
+		return;
+	*fresh = (struct pin){.node_id = node_id, .fd = -1, .st = *st};
+	pthread_mutex_lock(&pins->lock);
+	struct pin **link = find(pins, node_id);
+
+	if (!*link)
+		*link = TAKE_PTR(fresh);
+	pthread_mutex_unlock(&pins->lock);
+	free(fresh);
+}
+
+bool pins_get_attributes(struct pins *pins, uint64_t node_id, struct stat *ret)
+{
+	pthread_mutex_lock(&pins->lock);
+	const struct pin *pin = *find(pins, node_id);
+	bool found = pin && pin->fd < 0;
+
+	if (found)
+		*ret = pin->st;
+	pthread_mutex_unlock(&pins->lock);
+	return found;
+}
+
 int pins_get(struct pins *pins, uint64_t node_id)
 {
 	pthread_mutex_lock(&pins->lock);
@@ -74,7 +103,7 @@ void pins_drop(struct pins *pins, uint64_t node_id)
 	if (pin)
 		*link = pin->next;
 	pthread_mutex_unlock(&pins->lock);
-	if (pin)
+	if (pin && pin->fd >= 0)
 		close(pin->fd);
 	free(pin);
 }

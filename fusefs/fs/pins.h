@@ -1,12 +1,15 @@
-/* Descriptors that keep alive what has no name any more: one O_PATH descriptor per node that was unlinked while the
- * kernel still knew it, until the kernel forgets it. Few at a time; a pin goes with the FORGET that follows.
+/* What is kept of nodes that have no name any more, until the kernel forgets them: an O_PATH descriptor that keeps the
+ * inode alive if it was open (or is a directory, where somebody may be), else the attributes that it had. Few at a time:
+ * a pin goes with the FORGET that follows.
  *
  * Any thread; `lock` protects the table. */
 #ifndef EBBFS_FS_PINS_H
 #define EBBFS_FS_PINS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "uploader/base/cleanup.h"
 
@@ -24,6 +27,12 @@ void pins_done(struct pins *pins);
 
 /* Takes the descriptor over, also on failure; replaces an earlier one. 0 or -ENOMEM. */
 int pins_put(struct pins *pins, uint64_t node_id, int fd) _must_check_;
+
+/* Keeps attributes only. Out of memory, they are lost: the inode is gone, and says so. */
+void pins_put_attributes(struct pins *pins, uint64_t node_id, const struct stat *st);
+
+/* True if attributes were kept. */
+bool pins_get_attributes(struct pins *pins, uint64_t node_id, struct stat *ret) _must_check_;
 
 /* The descriptor of a node, -1 for none. It stays the table's, and open for as long as the kernel knows the node. */
 int pins_get(struct pins *pins, uint64_t node_id);

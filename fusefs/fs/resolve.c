@@ -163,32 +163,61 @@ static int resolve_by_name(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 	return 0;
 }
 
-int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
-{
+/* What a node is found by, copied out from under the lock. */
+struct clue {
+	uint8_t flags;
 	union {
 		struct file_handle handle;
 		char space[sizeof(struct file_handle) + NODE_HANDLE_MAX];
-	} h;
-	uint8_t flags = 0;
+	};
+};
+
+static int get_clue(struct fs *fs, fuse_ino_t id, struct clue *ret)
+{
+	pthread_mutex_lock(&fs->table.lock);
+	const struct node *node = table_node_locked(&fs->table, id);
+
+	if (node) {
+		ret->flags = node->flags;
+		ret->handle.handle_bytes = node->handle_bytes;
+		ret->handle.handle_type = node->handle_type;
+		memcpy(ret->space + sizeof(struct file_handle), node->handle, NODE_HANDLE_MAX);
+	}
+	pthread_mutex_unlock(&fs->table.lock);
+	return node ? 0 : -ESTALE;
+}
+
+static int open_handle_of(struct fs *fs, struct clue *clue, struct node_fd *ret)
+{
+	int fd = clue->handle.handle_bytes ? open_by_handle_at(fs->backing_fd, &clue->handle, O_PATH | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return clue->handle.handle_bytes ? -errno : -ESTALE;
+	*ret = (struct node_fd){.fd = fd, .owned = true};
+	return 0;
+}
+
+int fs_resolve_handle(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
+{
+	struct clue clue;
+	int r = get_clue(fs, id, &clue);
+
+	return r < 0 ? r : open_handle_of(fs, &clue, ret);
+}
+
+int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
+{
+	struct clue clue;
 
 	if (id == NODE_ROOT_ID) {
 		*ret = (struct node_fd){.fd = fs->backing_fd};
 		return 0;
 	}
-	h.handle.handle_bytes = 0;
-	pthread_mutex_lock(&fs->table.lock);
-	const struct node *node = table_node_locked(&fs->table, id);
+	int r = get_clue(fs, id, &clue);
 
-	if (node) {
-		flags = node->flags;
-		h.handle.handle_bytes = node->handle_bytes;
-		h.handle.handle_type = node->handle_type;
-		memcpy(h.space + sizeof(struct file_handle), node->handle, NODE_HANDLE_MAX);
-	}
-	pthread_mutex_unlock(&fs->table.lock);
-	if (!node)
-		return -ESTALE;
-	if (flags & NODE_PINNED) {
+	if (r < 0)
+		return r;
+	if (clue.flags & NODE_PINNED) {
 		int pinned = pins_get(&fs->pins, id);
 
 		if (pinned >= 0) {
@@ -196,15 +225,6 @@ int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 			return 0;
 		}
 	}
-	if (h.handle.handle_bytes) {
-		int fd = open_by_handle_at(fs->backing_fd, &h.handle, O_PATH | O_CLOEXEC);
-
-		if (fd >= 0) {
-			*ret = (struct node_fd){.fd = fd, .owned = true};
-			return 0;
-		}
-		if (errno != ESTALE)
-			return -errno;
-	}
-	return resolve_by_name(fs, id, ret);
+	r = open_handle_of(fs, &clue, ret);
+	return r == -ESTALE ? resolve_by_name(fs, id, ret) : r;
 }

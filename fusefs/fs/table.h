@@ -26,7 +26,7 @@
 /* Bits of node.flags. */
 #define NODE_ANNOUNCED 0x01      /* a directory whose FS_EVENT_DIR was sent */
 #define NODE_NO_PASSTHROUGH 0x02 /* its filesystem refused */
-#define NODE_PINNED 0x04         /* has no name any more; pins.c holds a descriptor */
+#define NODE_PINNED 0x04         /* has no name any more; pins.c keeps something of it */
 #define NODE_IS_DIR 0x08
 #define NODE_IS_FILE 0x10 /* regular */
 

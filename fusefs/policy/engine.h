@@ -23,7 +23,7 @@
 
 #define ENGINE_FLIGHTS_MAX 256
 #define ENGINE_EVENTS_MAX 65536 /* beyond, events are dropped and the tree is compared again */
-#define ENGINE_COALESCE_MS 100  /* events wait at most this long for others before a commit */
+#define ENGINE_COALESCE_MAX_MS 500 /* events wait at most this long for others before a commit */
 #define ENGINE_PATH_MAX 4096
 
 /* Beside fs_event_type, from the scan: */
@@ -135,6 +135,7 @@ int engine_init(struct engine *engine, const struct config *config, struct fs *f
 void engine_done(struct engine *engine);
 void *engine_thread(void *arg); /* the engine */
 void engine_stop(struct engine *engine);
+void background_thread(void); /* what the calling thread does may wait for others */
 
 /* scan.c: a thread that compares the tree with the journal when engine.scan_wanted is set. */
 void *scan_thread(void *arg); /* the engine */

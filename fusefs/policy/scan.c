@@ -312,6 +312,7 @@ void *scan_thread(void *arg)
 	struct engine *engine = arg;
 	int64_t not_before_ms = 0;
 
+	background_thread();
 	while (wait_for_work(engine, not_before_ms)) {
 		int64_t began = clock_ms();
 
