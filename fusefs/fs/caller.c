@@ -41,7 +41,8 @@ bool caller_prepare(void)
 	can_fsetid = with_fsetid[0].effective & fsetid;
 	without_fsetid[0].effective &= ~fsetid;
 	/* Needs CAP_SETPCAP; without it the sets are put back by capset(2) after every change of ids. */
-	ids_keep_capabilities = prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) == 0;
+	ids_keep_capabilities = (prctl(PR_GET_SECUREBITS) & SECBIT_NO_SETUID_FIXUP) ||
+				prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) == 0;
 	return true;
 }
 

@@ -11,6 +11,7 @@
 
 #include "fusefs/anchor/handover.h"
 #include "fusefs/policy/engine.h"
+#include "fusefs/policy/privs.h"
 #include "uploader/base/log.h"
 #include "uploader/base/sock.h"
 
@@ -164,6 +165,12 @@ int service_run(const struct config *config, void (*started)(struct fs *fs))
 
 	/* Names and contents of the plant's files are in this memory. */
 	prctl(PR_SET_DUMPABLE, 0);
+	int r = policy_privs_drop();
+
+	if (r < 0) {
+		log_error("cannot give up privileges: %s", strerror(-r));
+		return EXIT_FAILED;
+	}
 	service.engine.last_event = &service.engine.first_event;
 	service.anchor = attach(config, fds);
 	if (service.anchor < 0) {
@@ -172,8 +179,7 @@ int service_run(const struct config *config, void (*started)(struct fs *fs))
 										     : "");
 		return EXIT_FAILED;
 	}
-	int r = set_up(&service, fds);
-
+	r = set_up(&service, fds);
 	if (r == 0) {
 		started(service.fs);
 		r = start_threads(&service);

@@ -151,3 +151,17 @@ def test_session_token(make_box):
         box.settle_down()
         box.assert_all_arrived()
         box.stop()
+
+
+def test_fusefs_has_the_listed_capabilities_only(mounted):
+    """What privs.c names, and no way to any other."""
+    names = {"CHOWN": 0, "DAC_OVERRIDE": 1, "DAC_READ_SEARCH": 2, "FOWNER": 3, "FSETID": 4, "SETGID": 6, "SETUID": 7,
+             "SYS_ADMIN": 21, "MKNOD": 27, "LEASE": 28, "SETFCAP": 31}
+    listed = sum(1 << number for number in names.values())
+    status = dict(line.split(":", 1) for line in
+                  process.read(f"/proc/{mounted.pid('ebbfs-fusefs')}/status").decode().splitlines() if ":" in line)
+    for name in ("CapPrm", "CapEff", "CapBnd"):
+        assert int(status[name], 16) & ~listed == 0, name
+    assert int(status["CapInh"], 16) == 0
+    assert status["NoNewPrivs"].strip() == "1"
+    assert status["Seccomp"].strip() == "2"
