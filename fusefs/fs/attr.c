@@ -88,8 +88,9 @@ static int set_owner(int fd, const struct stat *attr, int to_set)
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
-static int set_size(int fd, off_t size)
+static int set_size(fuse_req_t req, int fd, off_t size)
 {
+	_cleanup_caller_ struct caller caller = caller_keep_set_ids(fs_of(req)->privileged, fuse_req_ctx(req)->uid);
 	char path[PROC_PATH_MAX];
 
 	return truncate(fs_proc_path(fd, path), size) < 0 ? -errno : 0;
@@ -132,7 +133,7 @@ void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set
 	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
 		r = set_mode(node.fd, attr->st_mode & 07777);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
-		r = set_size(node.fd, attr->st_size);
+		r = set_size(req, node.fd, attr->st_size);
 	if (r == 0 && (to_set & SET_TIMES))
 		r = set_times(node.fd, attr, to_set);
 	if (to_set & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW))

@@ -56,13 +56,23 @@ void caller_prepare_thread(void)
 		set_capabilities(without_fsetid);
 }
 
-struct caller caller_keep_mode(mode_t mode)
+static struct caller keep_if(bool wanted)
 {
-	struct caller caller = {.fsetid = can_fsetid && (mode & S_ISGID)};
+	struct caller caller = {.fsetid = can_fsetid && wanted};
 
 	if (caller.fsetid)
 		set_capabilities(with_fsetid);
 	return caller;
+}
+
+struct caller caller_keep_mode(mode_t mode)
+{
+	return keep_if(mode & S_ISGID);
+}
+
+struct caller caller_keep_set_ids(bool privileged, uid_t uid)
+{
+	return keep_if(privileged && uid == 0);
 }
 
 struct caller caller_enter(bool privileged, uid_t uid, gid_t gid, mode_t mask, mode_t mode)

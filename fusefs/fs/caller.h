@@ -31,4 +31,7 @@ void caller_leave(const struct caller *caller);
 /* Raises CAP_FSETID for this thread until caller_leave(), if the mode needs it. */
 struct caller caller_keep_mode(mode_t mode);
 
+/* The same for what root writes or cuts: its set-ID bits stay, as they do on a plain filesystem. */
+struct caller caller_keep_set_ids(bool privileged, uid_t uid);
+
 #endif

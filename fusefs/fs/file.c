@@ -20,10 +20,11 @@ static bool can_write(uint32_t flags)
 	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
 }
 
-/* Flags for a descriptor of ours. The kernel does O_DIRECT and O_SYNC by itself, through our reads, writes, fsyncs. */
+/* Flags for a descriptor of ours. The kernel does O_DIRECT, O_SYNC and O_APPEND by itself, through reads, fsyncs, and
+ * writes at the offset that it found: with O_APPEND, what a mapping stored would be appended too. */
 static int our_flags(uint32_t flags)
 {
-	return (int)(flags & (O_ACCMODE | O_APPEND | O_DIRECTORY));
+	return (int)(flags & (O_ACCMODE | O_DIRECTORY));
 }
 
 /* What is left to do after a node's passthrough was refused: once for the log, and never again for the same reason. */
@@ -172,8 +173,10 @@ static int open_ours(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info 
 	return fi->backing_id ? 0 : fs_handle_fd(fs, ino, fi->fh, &ref);
 }
 
-static int truncate_node(struct fs *fs, fuse_ino_t ino)
+static int truncate_node(fuse_req_t req, fuse_ino_t ino)
 {
+	struct fs *fs = fs_of(req);
+	_cleanup_caller_ struct caller caller = caller_keep_set_ids(fs->privileged, fuse_req_ctx(req)->uid);
 	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
 	int r = fs_resolve(fs, ino, &node);
 
@@ -194,7 +197,7 @@ void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	r = open_ours(fs, ino, fi);
 	if (r == 0 && (fi->flags & O_TRUNC))
-		r = truncate_node(fs, ino);
+		r = truncate_node(req, ino);
 	if (r == 0 && fuse_reply_open(req, fi) == 0)
 		return;
 	close_handle(req, fi->fh);
@@ -255,7 +258,7 @@ static void reply_created(
 	else
 		r = open_ours(fs, entry.ino, fi);
 	if (r == 0 && (fi->flags & O_TRUNC) && st.st_size > 0)
-		r = truncate_node(fs, entry.ino);
+		r = truncate_node(req, entry.ino);
 	if (r == 0 && fuse_reply_create(req, &entry, fi) == 0)
 		return;
 	close_handle(req, fi->fh);
@@ -325,6 +328,7 @@ void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_f
 	struct fuse_entry_param entry = {0};
 	int r = fs_resolve(fs, parent, &dir);
 
+	fi->flags &= ~O_TMPFILE; /* O_DIRECTORY is part of it, and this is none */
 	if (r == 0)
 		r = fd = make_tmpfile(req, dir.fd, mode, fi->flags);
 	if (r >= 0)

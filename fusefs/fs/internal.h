@@ -1,7 +1,7 @@
 /* What the files of this directory share: the filesystem's own struct and the small steps of every operation.
  *
  * Locks, in the order in which they may be taken: fs.node_locks[] (one of them at a time; held over the registration
- * of a backing file), then table.lock, pins.lock, fdcache.lock (memory work only, never one inside another). */
+ * of a backing file), server.lock (alone), then table.lock, pins.lock, fdcache.lock (memory work only, never one inside another). */
 #ifndef EBBFS_FS_INTERNAL_H
 #define EBBFS_FS_INTERNAL_H
 
@@ -23,7 +23,18 @@
 /* Every change comes through us, so what the kernel remembers stays true. */
 #define FS_CACHE_SECONDS 86400.0
 
+/* Who serves: serve.c. */
+struct server {
+	pthread_mutex_t lock;
+	pthread_cond_t vacant;
+	bool is_led;                    /* protected by lock */
+	bool may_spin;                  /* set before the threads are started */
+	atomic_int_fast64_t busy_since; /* ns, of the request that the leader has in hand; 0: it waits */
+	atomic_bool watch_sleeps;
+};
+
 struct fs {
+	struct server server;
 	struct fs_options options;
 	int backing_fd; /* the root; O_RDONLY */
 	int state_fd;

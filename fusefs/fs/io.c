@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "fusefs/fs/caller.h"
 #include "fusefs/fs/internal.h"
 
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -37,6 +38,7 @@ void fs_op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off
 	out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
 	out.buf[0].fd = ref.fd;
 	out.buf[0].pos = off;
+	_cleanup_caller_ struct caller caller = caller_keep_set_ids(fs->privileged, fuse_req_ctx(req)->uid);
 	ssize_t n = fuse_buf_copy(&out, in, 0);
 
 	if (n < 0)

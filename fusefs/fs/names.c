@@ -250,13 +250,28 @@ struct renaming {
 	bool has_target;
 };
 
-static int do_rename(struct fs *fs, int dirfd, int new_dirfd, struct renaming *r)
+/* RENAME_WHITEOUT makes something, which is the caller's. */
+static int rename_as_caller(fuse_req_t req, int dirfd, int new_dirfd, const struct renaming *r)
 {
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	bool makes = r->flags & RENAME_WHITEOUT;
+	_cleanup_caller_ struct caller caller =
+		caller_enter(makes && fs_of(req)->privileged, ctx->uid, ctx->gid, ctx->umask, 0);
+
+	return renameat2(dirfd, r->name, new_dirfd, r->new_name, r->flags) < 0 ? -errno : 0;
+}
+
+static int do_rename(fuse_req_t req, int dirfd, int new_dirfd, struct renaming *r)
+{
+	struct fs *fs = fs_of(req);
+
 	if (fstatat(dirfd, r->name, &r->source, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	r->has_target = doom(fs, new_dirfd, r->new_name, &r->target) == 0;
-	if (renameat2(dirfd, r->name, new_dirfd, r->new_name, r->flags) < 0)
-		return -errno;
+	int error = rename_as_caller(req, dirfd, new_dirfd, r);
+
+	if (error < 0)
+		return error;
 	/* Two names of one file: rename(2) does nothing, and says that it worked. */
 	if (r->has_target && r->target.st.st_ino == r->source.st_ino && r->target.st.st_dev == r->source.st_dev)
 		return 0;
@@ -291,7 +306,7 @@ void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_
 	if (r == 0)
 		r = fs_resolve(fs, new_parent, &new_dir);
 	if (r == 0)
-		r = do_rename(fs, dir.fd, new_dir.fd, &renaming);
+		r = do_rename(req, dir.fd, new_dir.fd, &renaming);
 	doomed_done(&renaming.target);
 	fs_reply(req, r);
 }

@@ -189,7 +189,8 @@ static int get_clue(struct fs *fs, fuse_ino_t id, struct clue *ret)
 
 static int open_handle_of(struct fs *fs, struct clue *clue, struct node_fd *ret)
 {
-	int fd = clue->handle.handle_bytes ? open_by_handle_at(fs->backing_fd, &clue->handle, O_PATH | O_CLOEXEC) : -1;
+	int fd =
+		clue->handle.handle_bytes ? open_by_handle_at(fs->backing_fd, &clue->handle, O_PATH | O_CLOEXEC) : -1;
 
 	if (fd < 0)
 		return clue->handle.handle_bytes ? -errno : -ESTALE;

@@ -1,9 +1,7 @@
-/* The connection: what is negotiated, the threads that serve it, its beginning and end. */
+/* The connection: what is negotiated, its beginning and end. The threads that serve it are in serve.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -15,11 +13,8 @@
 #include "fusefs/fs/internal.h"
 #include "uploader/base/log.h"
 
-#define THREAD_STACK_BYTES (256U << 10)
 #define FDCACHE_MAX 256
 #define MAX_BACKGROUND 64
-#define STOP_POLL_MS 20
-#define WAKE_SIGNAL SIGUSR2
 
 static void want(struct fuse_conn_info *conn, uint64_t flag)
 {
@@ -109,11 +104,6 @@ static __attribute__((format(printf, 2, 0))) void on_libfuse_log(
 	log_at(level <= FUSE_LOG_ERR ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "libfuse: %s", line);
 }
 
-static void on_wake(int signal)
-{
-	(void)signal; /* only there to interrupt a read */
-}
-
 /* With file handles a node is found wherever it was moved to, and after every name of it is gone. */
 static bool handles_work(struct fs *fs)
 {
@@ -157,7 +147,11 @@ static int set_up_tables(struct fs *fs)
 
 static int set_up_session(struct fs *fs)
 {
-	char fd_path[32], *argv[] = {(char[]){"ebbfs"}, (char[]){"-ofsname=ebbfs,subtype=ebbfs"},
+	/* What the anchor gave to mount(2), fusermount3 has to be told here. */
+	bool mounts = fs->options.fuse_fd < 0;
+	char fd_path[32], *argv[] = {(char[]){"ebbfs"},
+				  mounts ? (char[]){"-ofsname=ebbfs,subtype=ebbfs,default_permissions"}
+					 : (char[]){"-ofsname=ebbfs"},
 				  fs->options.trace ? (char[]){"-odebug"} : NULL, NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(fs->options.trace ? 3 : 2, argv);
 
@@ -186,6 +180,8 @@ int fs_new(const struct fs_options *options, struct fs **ret)
 	pins_init(&fs->pins);
 	for (size_t i = 0; i < FS_NODE_LOCKS; i++)
 		pthread_mutex_init(&fs->node_locks[i], NULL);
+	pthread_mutex_init(&fs->server.lock, NULL);
+	pthread_cond_init(&fs->server.vacant, NULL);
 	fs->privileged = caller_prepare();
 
 	int r = fs->threads && fs->wake_fd >= 0 ? set_up_tables(fs) : -ENOMEM;
@@ -218,97 +214,6 @@ void fs_free(struct fs *fs)
 	cleanup_close(&fs->wake_fd);
 	free(fs->threads);
 	free(fs);
-}
-
-static void serve_one(struct fs *fs, struct fuse_buf *buf)
-{
-	const struct fuse_in_header *header = buf->mem;
-	bool is_init = !(buf->flags & FUSE_BUF_IS_FD) && header->opcode == FUSE_INIT;
-
-	if (is_init && table_save_init(&fs->table, buf->mem, buf->size) < 0)
-		log_warning("FUSE_INIT of %zu bytes is longer than what can be kept", buf->size);
-	fuse_session_process_buf(fs->session, buf);
-	if (is_init)
-		atomic_store(&fs->serving, true);
-}
-
-static void *serve(void *arg)
-{
-	struct fs *fs = arg;
-	struct fuse_buf buf = {0};
-
-	caller_prepare_thread();
-	while (!atomic_load_explicit(&fs->stopping, memory_order_relaxed) && !fuse_session_exited(fs->session)) {
-		int n = fuse_session_receive_buf(fs->session, &buf);
-
-		if (n == -EINTR || n == -EAGAIN)
-			continue;
-		if (n <= 0)
-			break;
-		serve_one(fs, &buf);
-	}
-	free(buf.mem);
-	fs_stop(fs);
-	return NULL;
-}
-
-void fs_stop(struct fs *fs)
-{
-	const uint64_t one = 1;
-
-	atomic_store(&fs->stopping, true);
-	/* Fails only when it was said 2^64 times already. */
-	ssize_t n = write(fs->wake_fd, &one, sizeof(one));
-	(void)n;
-}
-
-static int start_threads(struct fs *fs, unsigned int *started)
-{
-	pthread_attr_t attr;
-	int r = 0;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
-	for (*started = 0; r == 0 && *started < fs->options.threads;) {
-		r = -pthread_create(&fs->threads[*started], &attr, serve, fs);
-		*started += r == 0;
-	}
-	pthread_attr_destroy(&attr);
-	return r;
-}
-
-/* A thread may be about to read(2) when it is told to stop: it is told again until it has heard. */
-static void join_threads(struct fs *fs, unsigned int started)
-{
-	for (unsigned int i = 0; i < started; i++) {
-		for (;;) {
-			struct timespec deadline;
-
-			clock_gettime(CLOCK_REALTIME, &deadline);
-			deadline.tv_nsec += STOP_POLL_MS * 1000000L;
-			deadline.tv_sec += deadline.tv_nsec / 1000000000L;
-			deadline.tv_nsec %= 1000000000L;
-			pthread_kill(fs->threads[i], WAKE_SIGNAL);
-			if (pthread_timedjoin_np(fs->threads[i], NULL, &deadline) == 0)
-				break;
-		}
-	}
-}
-
-int fs_serve(struct fs *fs)
-{
-	struct sigaction action = {.sa_handler = on_wake};
-	struct pollfd wake = {.fd = fs->wake_fd, .events = POLLIN};
-	unsigned int started = 0;
-
-	sigaction(WAKE_SIGNAL, &action, NULL);
-	int r = start_threads(fs, &started);
-
-	while (r == 0 && !atomic_load(&fs->stopping))
-		(void)poll(&wake, 1, -1);
-	fs_stop(fs);
-	join_threads(fs, started);
-	return r;
 }
 
 bool fs_has_writer(struct fs *fs, uint64_t ino)

@@ -20,6 +20,7 @@
 #define FILE_MIB 64
 #define SMALL_BYTES 4096
 #define BATCH 50 /* files that one timed stretch makes, renames, removes */
+#define BATCHES 40
 #define LIST_NAMES 10000
 #define STRETCH 50
 #define SAMPLES_MAX 100000
@@ -169,84 +170,55 @@ static void known_file(void)
 	printf("open_read_close %.3f\n", repeat(one_open_read_close, NULL));
 }
 
-static void batch_create(char kind)
+static const char *name_in(char out[static 32], char kind, int batch, int i)
 {
-	char name[32];
-
-	for (int i = 0; i < BATCH; i++) {
-		int fd;
-
-		snprintf(name, sizeof(name), "%c%d", kind, i);
-		fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-		need(fd >= 0 && write(fd, block, SMALL_BYTES) == SMALL_BYTES, name);
-		close(fd);
-	}
+	snprintf(out, 32, "%c%d-%d", kind, batch, i);
+	return out;
 }
 
-static void batch_rename(void)
+static void make_one(int batch, int i)
+{
+	char name[32];
+	int fd = open(name_in(name, 'a', batch, i), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+	need(fd >= 0 && write(fd, block, SMALL_BYTES) == SMALL_BYTES, name);
+	close(fd);
+}
+
+static void rename_one(int batch, int i)
 {
 	char name[32], other[32];
 
-	for (int i = 0; i < BATCH; i++) {
-		snprintf(name, sizeof(name), "a%d", i);
-		snprintf(other, sizeof(other), "b%d", i);
-		need(rename(name, other) == 0, name);
-	}
+	need(rename(name_in(name, 'a', batch, i), name_in(other, 'b', batch, i)) == 0, name);
 }
 
-static void batch_unlink(void)
+static void mkdir_one(int batch, int i)
 {
 	char name[32];
 
-	for (int i = 0; i < BATCH; i++) {
-		snprintf(name, sizeof(name), "b%d", i);
-		need(unlink(name) == 0, name);
-	}
+	need(mkdir(name_in(name, 'd', batch, i), 0755) == 0, name);
 }
 
-static void batch_mkdir(void)
+static void unlink_one(int batch, int i)
 {
 	char name[32];
 
-	for (int i = 0; i < BATCH; i++) {
-		snprintf(name, sizeof(name), "d%d", i);
-		need(mkdir(name, 0755) == 0, name);
-	}
+	need(unlink(name_in(name, 'b', batch, i)) == 0, name);
 }
 
-static void batch_rmdir(void)
+/* The median over batches, in microseconds per call. */
+static void batches(const char *what, void (*one)(int batch, int i))
 {
-	char name[32];
+	double samples[BATCHES];
 
-	for (int i = 0; i < BATCH; i++) {
-		snprintf(name, sizeof(name), "d%d", i);
-		need(rmdir(name) == 0, name);
+	for (int batch = 0; batch < BATCHES; batch++) {
+		double start = now();
+
+		for (int i = 0; i < BATCH; i++)
+			one(batch, i);
+		samples[batch] = (now() - start) / BATCH * 1e6;
 	}
-}
-
-static void batches(void)
-{
-	static const char *const names[] = {"create_write_close", "rename", "unlink", "mkdir"};
-	static double samples[ARRAY_SIZE(names)][SAMPLES_MAX];
-	double times[ARRAY_SIZE(names) + 1];
-	size_t count = 0;
-
-	for (double start = now(); now() - start < 4 * seconds && count < SAMPLES_MAX; count++) {
-		times[0] = now();
-		batch_create('a');
-		times[1] = now();
-		batch_rename();
-		times[2] = now();
-		batch_unlink();
-		times[3] = now();
-		batch_mkdir();
-		times[4] = now();
-		batch_rmdir();
-		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-			samples[i][count] = (times[i + 1] - times[i]) / BATCH * 1e6;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		printf("%s %.3f\n", names[i], median(samples[i], count));
+	printf("%s %.3f\n", what, median(samples, BATCHES));
 }
 
 /* What `ls -l` does with a large directory; microseconds per name. */
@@ -274,29 +246,41 @@ static void list(void)
 		need(fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0, entry->d_name);
 	printf("list_stat %.3f\n", (now() - start) / names * 1e6);
 	need(names == LIST_NAMES + 2, "names in list");
-	for (int i = 0; i < LIST_NAMES; i++) {
-		snprintf(name, sizeof(name), "name-%d", i);
-		need(unlink(name) == 0, name);
-	}
-	need(chdir("..") == 0 && rmdir("list") == 0, "list");
+	need(chdir("..") == 0, "list");
 }
 
-int main(int argc, char **argv)
+/* What was made is left there: ext4 looks over every inode that was removed in the last minutes before it gives out a
+ * new one, so that a round that removed its files would slow down all the rounds that follow. */
+static void make_round(void)
 {
-	if (argc != 3 || (seconds = strtod(argv[2], NULL)) <= 0) {
-		fputs("usage: fs-bench DIR SECONDS\n", stderr);
-		return 2;
-	}
-	need(chdir(argv[1]) == 0, argv[1]);
-	memset(block, 'x', sizeof(block));
-	/* What the one before left to write must not fall into this one's time, nor the large file into the small. */
-	sync();
 	known_file();
-	batches();
+	batches("create_write_close", make_one);
+	batches("rename", rename_one);
+	batches("mkdir", mkdir_one);
 	list();
 	write_file();
 	read_file();
 	random_io();
-	need(unlink("large") == 0 && unlink("small") == 0, "unlink");
+	need(unlink("large") == 0, "unlink");
+}
+
+int main(int argc, char **argv)
+{
+	bool remove = argc == 5 && !strcmp(argv[1], "remove");
+
+	if (argc != 5 || (!remove && strcmp(argv[1], "make") != 0) || (seconds = strtod(argv[4], NULL)) <= 0) {
+		fputs("usage: fs-bench make|remove DIR ROUND SECONDS\n", stderr);
+		return 2;
+	}
+	need(chdir(argv[2]) == 0, argv[2]);
+	need(remove || mkdir(argv[3], 0755) == 0, argv[3]);
+	need(chdir(argv[3]) == 0, argv[3]);
+	memset(block, 'x', sizeof(block));
+	/* What the one before left to write must not fall into this one's time. */
+	sync();
+	if (remove)
+		batches("unlink", unlink_one);
+	else
+		make_round();
 	return 0;
 }

@@ -1,0 +1,231 @@
+/* The threads that serve. One of them, the leader, takes requests from the kernel and answers them itself; the others
+ * sleep. When the leader is held up by one request for LEADER_PATIENCE_NS, the watch (the thread in fs_serve()) puts
+ * another in its place; for calls that are known to wait for the disk it steps back by itself before it begins.
+ *
+ * Why not one blocked reader per thread: most requests take a few microseconds, less than it takes to wake a thread, and
+ * the thread woken would run where the application is to go on. While requests come thick and fast, the leader asks for
+ * the next one for a moment before it sleeps, which saves the wake-up that is most of a round trip.
+ *
+ * Who is leader is decided by server.busy_since alone: the leader's compare-and-swap back to 0 fails when the watch's
+ * came first, and it is leader no more. */
+#include <errno.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fusefs/fs/caller.h"
+#include "fusefs/fs/internal.h"
+#include "uploader/base/log.h"
+#include "uploader/base/units.h"
+
+#define THREAD_STACK_BYTES (256U << 10)
+#define STOP_POLL_MS 20
+#define WAKE_SIGNAL SIGUSR2
+#define LEADER_PATIENCE_NS 1000000
+#define WATCH_MS 1
+#define SPIN_NS 50000         /* asks this long for the next request before it sleeps */
+#define SPIN_IF_GAP_NS 200000 /* if the last one came that soon after the one before */
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return timespec_ns(now);
+}
+
+static void on_wake(int signal)
+{
+	(void)signal; /* only there to interrupt a read */
+}
+
+static void wake_watch(struct fs *fs)
+{
+	const uint64_t one = 1;
+	/* Fails only when it was said 2^64 times already. */
+	ssize_t n = write(fs->wake_fd, &one, sizeof(one));
+
+	(void)n;
+}
+
+void fs_stop(struct fs *fs)
+{
+	atomic_store(&fs->stopping, true);
+	wake_watch(fs);
+}
+
+static bool is_over(struct fs *fs)
+{
+	return atomic_load_explicit(&fs->stopping, memory_order_relaxed) || fuse_session_exited(fs->session);
+}
+
+static void serve_one(struct fs *fs, struct fuse_buf *buf, uint32_t opcode)
+{
+	bool is_init = opcode == FUSE_INIT;
+
+	if (is_init && table_save_init(&fs->table, buf->mem, buf->size) < 0)
+		log_warning("FUSE_INIT of %zu bytes is longer than what can be kept", buf->size);
+	fuse_session_process_buf(fs->session, buf);
+	if (is_init)
+		atomic_store(&fs->serving, true);
+}
+
+static void vacate(struct fs *fs)
+{
+	pthread_mutex_lock(&fs->server.lock);
+	fs->server.is_led = false;
+	pthread_cond_signal(&fs->server.vacant);
+	pthread_mutex_unlock(&fs->server.lock);
+}
+
+static bool waits_for_disk(uint32_t opcode)
+{
+	return opcode == FUSE_FSYNC || opcode == FUSE_FSYNCDIR || opcode == FUSE_FALLOCATE ||
+	       opcode == FUSE_COPY_FILE_RANGE;
+}
+
+/* Asks for a moment whether there is a request. */
+static void spin(struct fs *fs, int64_t last_ns)
+{
+	struct pollfd requests = {.fd = fuse_session_fd(fs->session), .events = POLLIN};
+
+	while (now_ns() - last_ns < SPIN_NS && poll(&requests, 1, 0) == 0)
+		;
+}
+
+/* Serves for as long as it is the leader. False when there is nothing to serve any more. */
+static bool lead(struct fs *fs, struct fuse_buf *buf)
+{
+	struct server *server = &fs->server;
+	int64_t last_ns = 0, gap_ns = INT64_MAX;
+
+	while (!is_over(fs)) {
+		if (gap_ns < SPIN_IF_GAP_NS && server->may_spin)
+			spin(fs, last_ns);
+		int n = fuse_session_receive_buf(fs->session, buf);
+
+		if (n == -EINTR || n == -EAGAIN)
+			continue;
+		if (n <= 0)
+			return false;
+		/* Requests never come as a pipe: splicing reads is off (session.c). */
+		uint32_t opcode = ((const struct fuse_in_header *)buf->mem)->opcode;
+		int64_t since = now_ns(), mine = since;
+
+		gap_ns = since - last_ns;
+		if (waits_for_disk(opcode)) {
+			vacate(fs);
+			serve_one(fs, buf, opcode);
+			return true;
+		}
+		atomic_store(&server->busy_since, since);
+		if (atomic_exchange(&server->watch_sleeps, false))
+			wake_watch(fs);
+		serve_one(fs, buf, opcode);
+		if (!atomic_compare_exchange_strong(&server->busy_since, &mine, 0))
+			return true;
+		last_ns = now_ns();
+	}
+	return false;
+}
+
+static void *serve(void *arg)
+{
+	struct fs *fs = arg;
+	struct server *server = &fs->server;
+	struct fuse_buf buf = {0};
+	bool going = true;
+
+	caller_prepare_thread();
+	while (going && !is_over(fs)) {
+		pthread_mutex_lock(&server->lock);
+		while (server->is_led && !is_over(fs))
+			pthread_cond_wait(&server->vacant, &server->lock);
+		server->is_led = true;
+		pthread_mutex_unlock(&server->lock);
+		going = lead(fs, &buf);
+	}
+	free(buf.mem);
+	fs_stop(fs);
+	return NULL;
+}
+
+static int start_threads(struct fs *fs, unsigned int *started)
+{
+	pthread_attr_t attr;
+	int r = 0;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
+	for (*started = 0; r == 0 && *started < fs->options.threads;) {
+		r = -pthread_create(&fs->threads[*started], &attr, serve, fs);
+		*started += r == 0;
+	}
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+/* A thread may be about to read(2) when it is told to stop: it is told again until it has heard. */
+static void join_threads(struct fs *fs, unsigned int started)
+{
+	for (unsigned int i = 0; i < started; i++) {
+		for (;;) {
+			struct timespec deadline;
+
+			clock_gettime(CLOCK_REALTIME, &deadline);
+			deadline.tv_nsec += STOP_POLL_MS * 1000000L;
+			deadline.tv_sec += deadline.tv_nsec / NSEC_PER_SEC;
+			deadline.tv_nsec %= NSEC_PER_SEC;
+			pthread_mutex_lock(&fs->server.lock);
+			pthread_cond_broadcast(&fs->server.vacant);
+			pthread_mutex_unlock(&fs->server.lock);
+			pthread_kill(fs->threads[i], WAKE_SIGNAL);
+			if (pthread_timedjoin_np(fs->threads[i], NULL, &deadline) == 0)
+				break;
+		}
+	}
+}
+
+/* Replaces a leader that is held up. Returns the time to sleep in ms: for ever when there was nothing to watch. */
+static int watch(struct fs *fs, int64_t *last_seen)
+{
+	struct server *server = &fs->server;
+	int64_t since = atomic_load(&server->busy_since);
+
+	if (since && now_ns() - since > LEADER_PATIENCE_NS &&
+		atomic_compare_exchange_strong(&server->busy_since, &since, 0))
+		vacate(fs);
+	if (since != *last_seen) {
+		*last_seen = since;
+		return WATCH_MS;
+	}
+	if (since)
+		return WATCH_MS;
+	atomic_store(&server->watch_sleeps, true);
+	/* One that came before that was said is not missed. */
+	return atomic_load(&server->busy_since) ? WATCH_MS : -1;
+}
+
+int fs_serve(struct fs *fs)
+{
+	struct sigaction action = {.sa_handler = on_wake};
+	struct pollfd wake = {.fd = fs->wake_fd, .events = POLLIN};
+	int64_t last_seen = 0;
+	unsigned int started = 0;
+
+	sigaction(WAKE_SIGNAL, &action, NULL);
+	fs->server.may_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+	int r = start_threads(fs, &started);
+
+	while (r == 0 && !atomic_load(&fs->stopping)) {
+		uint64_t count;
+
+		if (poll(&wake, 1, watch(fs, &last_seen)) > 0 && read(fs->wake_fd, &count, sizeof(count)) < 0)
+			r = -errno;
+	}
+	fs_stop(fs);
+	join_threads(fs, started);
+	return r;
+}
