@@ -3,7 +3,8 @@
 
 FORM: junit (pytest --junitxml), meson (testlog.json), lines (the last line `N passed, N failed, N skipped`, and JSON
 lines {"skipped", "reason"} in the file $EBBFS_TEST_SKIPS or FILE with .skips for .log). Each skip goes to stderr with its
-reason. EXPECTED-SKIPS holds lines `PATTERN: REASON`; a pattern is a glob on `SUITE/NAME`.
+reason, those with the same reason as one line. EXPECTED-SKIPS holds lines `PATTERN: REASON`; a pattern is a glob on
+`SUITE/NAME`. The reasons that a suite lists itself, after ` : ` in tests/SUITE/differences, are expected too.
 """
 
 import fnmatch
@@ -60,16 +61,27 @@ def expected_patterns(path):
         return [line.split(": ", 1)[0] for line in file if line.strip() and not line.startswith("#")]
 
 
+def listed_reasons(suite):
+    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), suite, "differences")
+    if not os.path.exists(path):
+        return set()
+    with open(path, encoding="utf-8") as file:
+        return {line.partition(" : ")[2].strip() for line in file if not line.startswith("#")} - {""}
+
+
 def main():
     form, suite, path, expected = sys.argv[1:]
     passed, failed, skips = {"junit": from_junit, "meson": from_meson, "lines": from_lines}[form](path)
     if passed + failed + len(skips) == 0:
         sys.exit(f"{path}: no test ran")
-    patterns, unexpected = expected_patterns(expected), 0
+    patterns, reasons, unexpected, groups = expected_patterns(expected), listed_reasons(suite), 0, {}
     for name, reason in skips:
-        known = any(fnmatch.fnmatchcase(f"{suite}/{name}", pattern) for pattern in patterns)
+        known = reason in reasons or any(fnmatch.fnmatchcase(f"{suite}/{name}", pattern) for pattern in patterns)
         unexpected += not known
-        print(f"skipped {suite}/{name}: {reason}{'' if known else ' (not expected)'}", file=sys.stderr)
+        groups.setdefault((known, reason), []).append(name)
+    for (known, reason), names in groups.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"skipped {suite}/{names[0]}{more}: {reason}{'' if known else ' (not expected)'}", file=sys.stderr)
     print(passed, failed, len(skips), unexpected)
 
 
