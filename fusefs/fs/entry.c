@@ -35,18 +35,21 @@ int fs_enter(struct fs *fs, fuse_ino_t parent, const char *name, const struct st
 
 void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups)
 {
-	bool pinned = false;
+	uint8_t flags = 0;
 
 	pthread_mutex_lock(&fs->table.lock);
 	struct node *node = table_node_locked(&fs->table, id);
 
 	if (node) {
-		pinned = node->flags & NODE_PINNED;
-		pinned = table_forget_locked(&fs->table, node, lookups) && pinned;
+		flags = node->flags;
+		if (!table_forget_locked(&fs->table, node, lookups))
+			flags = 0;
 	}
 	pthread_mutex_unlock(&fs->table.lock);
-	if (pinned)
+	if (flags & NODE_PINNED)
 		pins_drop(&fs->pins, id);
+	if (flags & NODE_IS_DIR)
+		fdcache_drop(&fs->dircache, id);
 }
 
 /* One block: the event, then its names. NULL: out of memory; the comparison at the next start finds what was missed. */

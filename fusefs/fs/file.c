@@ -205,35 +205,63 @@ void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fs_reply(req, r);
 }
 
-/* A regular file that is there afterwards, and an O_PATH descriptor of it; or, where passthrough is out of the
- * question, the descriptor that the caller asked for. */
-static int make_file(fuse_req_t req, int dirfd, const char *name, mode_t mode, int flags, bool passthrough)
+/* What CREATE came to. */
+struct made {
+	int fd;
+	bool is_path; /* O_PATH; else what the caller asked for */
+	bool is_new;  /* it was not there before */
+};
+
+/* mknod(2) makes the file without opening it: a descriptor that can write would count as a writer for ever once it was
+ * registered. */
+static int make_to_register(int dirfd, const char *name, mode_t mode, int flags, struct made *ret)
+{
+	ret->is_path = true;
+	ret->is_new = mknodat(dirfd, name, (mode & 07777) | S_IFREG, 0) == 0;
+	if (!ret->is_new && (errno != EEXIST || (flags & O_EXCL)))
+		return -errno;
+	ret->fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return ret->fd < 0 ? -errno : 0;
+}
+
+static int make_and_open(int dirfd, const char *name, mode_t mode, int flags, struct made *ret)
+{
+	int how = our_flags((uint32_t)flags) | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
+
+	ret->fd = openat(dirfd, name, how | O_EXCL, mode & 07777);
+	ret->is_new = ret->fd >= 0;
+	if (ret->fd < 0 && errno == EEXIST && !(flags & O_EXCL))
+		ret->fd = openat(dirfd, name, how, mode & 07777);
+	return ret->fd < 0 ? -errno : 0;
+}
+
+static int make_file(
+	fuse_req_t req, int dirfd, const char *name, mode_t mode, int flags, bool passthrough, struct made *ret)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	_cleanup_caller_ struct caller caller =
 		caller_enter(fs_of(req)->privileged, ctx->uid, ctx->gid, ctx->umask, mode);
-	int fd;
 
-	/* mknod(2) makes the file without opening it: a descriptor that can write would count as a writer for ever once
-	 * it was registered. */
-	if (passthrough) {
-		if (mknodat(dirfd, name, (mode & 07777) | S_IFREG, 0) < 0 && (errno != EEXIST || (flags & O_EXCL)))
-			return -errno;
-		fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	} else {
-		fd = openat(dirfd, name,
-			our_flags((uint32_t)flags) | (flags & O_EXCL) | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-			mode & 07777);
-	}
-	return fd < 0 ? -errno : fd;
+	return passthrough ? make_to_register(dirfd, name, mode, flags, ret)
+			   : make_and_open(dirfd, name, mode, flags, ret);
+}
+
+static void note_new(struct fs *fs, fuse_ino_t id)
+{
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = table_node_locked(&fs->table, id);
+
+	if (node)
+		node->flags |= NODE_NO_CAPABILITY;
+	pthread_mutex_unlock(&fs->table.lock);
 }
 
 /* Enters, opens and answers for a file that was just made. fd is closed or taken over. */
 static void reply_created(
-	fuse_req_t req, fuse_ino_t parent, const char *name, int made, bool is_path, struct fuse_file_info *fi)
+	fuse_req_t req, fuse_ino_t parent, const char *name, const struct made *made, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	_cleanup_close_ int fd = made;
+	_cleanup_close_ int fd = made->fd;
 	_cleanup_fdcache_ref_ struct fdcache_ref ref = FDCACHE_REF_NONE;
 	struct fuse_entry_param entry = {0};
 	struct node_identity identity;
@@ -253,7 +281,9 @@ static void reply_created(
 		fs_reply(req, r);
 		return;
 	}
-	if (!is_path && !fi->backing_id)
+	if (made->is_new)
+		note_new(fs, entry.ino);
+	if (!made->is_path && !fi->backing_id)
 		r = fdcache_put(&fs->fdcache, fi->fh, TAKE_FD(fd), &ref);
 	else
 		r = open_ours(fs, entry.ino, fi);
@@ -271,15 +301,15 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 {
 	struct fs *fs = fs_of(req);
 	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
-	bool passthrough = atomic_load(&fs->passthrough);
-	int fd = fs_resolve(fs, parent, &dir);
+	struct made made = {.fd = -1};
+	int r = fs_resolve(fs, parent, &dir);
 
-	if (fd == 0)
-		fd = make_file(req, dir.fd, name, mode, fi->flags, passthrough);
-	if (fd < 0)
-		fs_reply(req, fd);
+	if (r == 0)
+		r = make_file(req, dir.fd, name, mode, fi->flags, atomic_load(&fs->passthrough), &made);
+	if (r < 0)
+		fs_reply(req, r);
 	else
-		reply_created(req, parent, name, fd, passthrough, fi);
+		reply_created(req, parent, name, &made, fi);
 }
 
 static int make_tmpfile(fuse_req_t req, int dirfd, mode_t mode, int flags)

@@ -51,6 +51,7 @@ struct fs {
 	struct table table;
 	struct pins pins;
 	struct fdcache fdcache;
+	struct fdcache dircache; /* O_PATH descriptors of directories used lately, by node id */
 	pthread_mutex_t node_locks[FS_NODE_LOCKS];
 };
 
@@ -63,12 +64,14 @@ static inline struct fs *fs_of(fuse_req_t req)
 struct node_fd {
 	int fd;
 	bool owned;
+	struct fdcache_ref ref; /* of a directory that is kept open for a while */
 };
 
 static inline void node_fd_done(struct node_fd *node_fd)
 {
 	if (node_fd->owned)
 		cleanup_close(&node_fd->fd);
+	fdcache_unref(&node_fd->ref);
 }
 
 #define NODE_FD_NONE ((struct node_fd){.fd = -1})

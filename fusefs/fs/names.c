@@ -170,6 +170,8 @@ static void bury(struct fs *fs, fuse_ino_t parent, const char *name, struct doom
 	if (!doomed->id)
 		return;
 	doomed->st.st_nlink = 0;
+	if (S_ISDIR(doomed->st.st_mode))
+		fdcache_drop(&fs->dircache, doomed->id);
 	if (doomed->fd >= 0)
 		pin = pins_put(&fs->pins, doomed->id, TAKE_FD(doomed->fd)) == 0;
 	else if (pin)

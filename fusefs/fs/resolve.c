@@ -206,6 +206,25 @@ int fs_resolve_handle(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 	return r < 0 ? r : open_handle_of(fs, &clue, ret);
 }
 
+/* Directories are what most calls begin with: a few stay open. */
+static int resolve_directory(struct fs *fs, fuse_ino_t id, struct clue *clue, struct node_fd *ret)
+{
+	struct node_fd found = NODE_FD_NONE;
+
+	if (fdcache_get(&fs->dircache, id, &found.ref) < 0) {
+		int r = open_handle_of(fs, clue, &found);
+
+		if (r == -ESTALE)
+			return resolve_by_name(fs, id, ret);
+		if (r == 0)
+			r = fdcache_put(&fs->dircache, id, found.fd, &found.ref);
+		if (r < 0)
+			return r;
+	}
+	*ret = (struct node_fd){.fd = found.ref.fd, .ref = found.ref};
+	return 0;
+}
+
 int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 {
 	struct clue clue;
@@ -226,6 +245,8 @@ int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 			return 0;
 		}
 	}
+	if ((clue.flags & NODE_IS_DIR) && clue.handle.handle_bytes)
+		return resolve_directory(fs, id, &clue, ret);
 	r = open_handle_of(fs, &clue, ret);
 	return r == -ESTALE ? resolve_by_name(fs, id, ret) : r;
 }

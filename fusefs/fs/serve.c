@@ -6,6 +6,10 @@
  * the thread woken would run where the application is to go on. While requests come thick and fast, the leader asks for
  * the next one for a moment before it sleeps, which saves the wake-up that is most of a round trip.
  *
+ * Nobody waits for a RELEASE. It is put aside while requests keep coming, and done in the time that the kernel takes to
+ * wake the application with the answer to the next one; before anything that could come to depend on it (FORGET), and
+ * before the leader sleeps or may be held up for long.
+ *
  * Who is leader is decided by server.busy_since alone: the leader's compare-and-swap back to 0 fails when the watch's
  * came first, and it is leader no more. */
 #include <errno.h>
@@ -13,6 +17,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "fusefs/fs/caller.h"
@@ -25,7 +30,9 @@
 #define WAKE_SIGNAL SIGUSR2
 #define LEADER_PATIENCE_NS 1000000
 #define WATCH_MS 1
-#define SPIN_NS 50000         /* asks this long for the next request before it sleeps */
+#define SPIN_NS 50000 /* asks this long for the next request before it sleeps */
+#define RELEASES_MAX 32
+#define RELEASE_BYTES 64      /* header and struct fuse_release_in */
 #define SPIN_IF_GAP_NS 200000 /* if the last one came that soon after the one before */
 
 static int64_t now_ns(void)
@@ -86,22 +93,61 @@ static bool waits_for_disk(uint32_t opcode)
 	       opcode == FUSE_COPY_FILE_RANGE;
 }
 
-/* Asks for a moment whether there is a request. */
-static void spin(struct fs *fs, int64_t last_ns)
+/* RELEASE requests that were put aside. */
+struct aside {
+	size_t n;
+	char requests[RELEASES_MAX][RELEASE_BYTES];
+};
+
+_Static_assert(sizeof(struct fuse_in_header) + sizeof(struct fuse_release_in) == RELEASE_BYTES, "of the protocol");
+
+static bool put_aside(struct aside *aside, const struct fuse_buf *buf, uint32_t opcode)
+{
+	if (opcode != FUSE_RELEASE || buf->size != RELEASE_BYTES || aside->n == RELEASES_MAX)
+		return false;
+	memcpy(aside->requests[aside->n++], buf->mem, RELEASE_BYTES);
+	return true;
+}
+
+static void do_aside(struct fs *fs, struct aside *aside)
+{
+	for (size_t i = 0; i < aside->n; i++) {
+		struct fuse_buf buf = {.size = RELEASE_BYTES, .mem = aside->requests[i]};
+
+		fuse_session_process_buf(fs->session, &buf);
+	}
+	aside->n = 0;
+}
+
+static bool comes_after_releases(uint32_t opcode)
+{
+	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_DESTROY ||
+	       waits_for_disk(opcode);
+}
+
+static bool has_request(struct fs *fs)
 {
 	struct pollfd requests = {.fd = fuse_session_fd(fs->session), .events = POLLIN};
 
-	while (now_ns() - last_ns < SPIN_NS && poll(&requests, 1, 0) == 0)
+	return poll(&requests, 1, 0) != 0;
+}
+
+/* Asks for a moment whether there is a request. */
+static void spin(struct fs *fs, int64_t last_ns)
+{
+	while (now_ns() - last_ns < SPIN_NS && !has_request(fs))
 		;
 }
 
 /* Serves for as long as it is the leader. False when there is nothing to serve any more. */
-static bool lead(struct fs *fs, struct fuse_buf *buf)
+static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 {
 	struct server *server = &fs->server;
 	int64_t last_ns = 0, gap_ns = INT64_MAX;
 
 	while (!is_over(fs)) {
+		if (aside->n && !has_request(fs))
+			do_aside(fs, aside);
 		if (gap_ns < SPIN_IF_GAP_NS && server->may_spin)
 			spin(fs, last_ns);
 		int n = fuse_session_receive_buf(fs->session, buf);
@@ -115,6 +161,12 @@ static bool lead(struct fs *fs, struct fuse_buf *buf)
 		int64_t since = now_ns(), mine = since;
 
 		gap_ns = since - last_ns;
+		if (put_aside(aside, buf, opcode)) {
+			last_ns = since;
+			continue;
+		}
+		if (comes_after_releases(opcode))
+			do_aside(fs, aside);
 		if (waits_for_disk(opcode)) {
 			vacate(fs);
 			serve_one(fs, buf, opcode);
@@ -129,6 +181,15 @@ static bool lead(struct fs *fs, struct fuse_buf *buf)
 		last_ns = now_ns();
 	}
 	return false;
+}
+
+static bool lead(struct fs *fs, struct fuse_buf *buf)
+{
+	struct aside aside = {0};
+	bool going = lead_with(fs, buf, &aside);
+
+	do_aside(fs, &aside);
+	return going;
 }
 
 static void *serve(void *arg)

@@ -14,6 +14,7 @@
 #include "uploader/base/log.h"
 
 #define FDCACHE_MAX 256
+#define DIRCACHE_MAX 16
 #define MAX_BACKGROUND 64
 
 static void want(struct fuse_conn_info *conn, uint64_t flag)
@@ -142,7 +143,9 @@ static int set_up_tables(struct fs *fs)
 	if (fs->state_fd < 0)
 		return -errno;
 	r = table_init(&fs->table, fs->state_fd, &identity);
-	return r < 0 ? r : fdcache_init(&fs->fdcache, FDCACHE_MAX);
+	if (r == 0)
+		r = fdcache_init(&fs->fdcache, FDCACHE_MAX);
+	return r < 0 ? r : fdcache_init(&fs->dircache, DIRCACHE_MAX);
 }
 
 static int set_up_session(struct fs *fs)
@@ -208,6 +211,8 @@ void fs_free(struct fs *fs)
 	pins_done(&fs->pins);
 	if (fs->fdcache.buckets)
 		fdcache_done(&fs->fdcache);
+	if (fs->dircache.buckets)
+		fdcache_done(&fs->dircache);
 	table_done(&fs->table);
 	cleanup_close(&fs->backing_fd);
 	cleanup_close(&fs->state_fd);

@@ -142,7 +142,8 @@ struct node *table_node_locked(struct table *table, uint64_t id)
 		return NULL;
 	struct node *node = &table->nodes[slot];
 
-	return node->lookups && node->generation == id >> 32 ? node : NULL;
+	/* What is open is known, even when its last FORGET was handled before its RELEASE. */
+	return (node->lookups || node->opens) && node->generation == id >> 32 ? node : NULL;
 }
 
 uint64_t table_id_locked(const struct table *table, const struct node *node)

@@ -28,7 +28,8 @@
 #define NODE_NO_PASSTHROUGH 0x02 /* its filesystem refused */
 #define NODE_PINNED 0x04         /* has no name any more; pins.c keeps something of it */
 #define NODE_IS_DIR 0x08
-#define NODE_IS_FILE 0x10 /* regular */
+#define NODE_IS_FILE 0x10       /* regular */
+#define NODE_NO_CAPABILITY 0x20 /* made here, and nobody gave it security.capability */
 
 struct node {
 	uint64_t ino;

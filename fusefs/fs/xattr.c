@@ -16,12 +16,40 @@ static int path_of(fuse_req_t req, fuse_ino_t ino, struct node_fd *node, char pa
 	return r;
 }
 
+/* The kernel asks for this one at the first write to every file (security/commoncap.c), and most files are new. */
+static bool is_capability(const char *name)
+{
+	return !strcmp(name, XATTR_NAME_CAPS);
+}
+
+static bool has_no_capability(struct fs *fs, fuse_ino_t ino)
+{
+	pthread_mutex_lock(&fs->table.lock);
+	const struct node *node = table_node_locked(&fs->table, ino);
+	bool none = node && (node->flags & NODE_NO_CAPABILITY);
+
+	pthread_mutex_unlock(&fs->table.lock);
+	return none;
+}
+
+static void may_have_capability(struct fs *fs, fuse_ino_t ino)
+{
+	pthread_mutex_lock(&fs->table.lock);
+	struct node *node = table_node_locked(&fs->table, ino);
+
+	if (node)
+		node->flags &= (uint8_t)~NODE_NO_CAPABILITY;
+	pthread_mutex_unlock(&fs->table.lock);
+}
+
 void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
 	char path[PROC_PATH_MAX];
 	int r = path_of(req, ino, &node, path);
 
+	if (is_capability(name))
+		may_have_capability(fs_of(req), ino);
 	if (r == 0 && setxattr(path, name, value, size, flags) < 0)
 		r = -errno;
 	fs_reply(req, r);
@@ -40,6 +68,10 @@ void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 
 void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
+	if (is_capability(name) && has_no_capability(fs_of(req), ino)) {
+		fs_reply(req, -ENODATA);
+		return;
+	}
 	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
 	_cleanup_free_ char *value = size ? malloc(size) : NULL;
 	char path[PROC_PATH_MAX];

@@ -206,6 +206,14 @@ static void unlink_one(int batch, int i)
 	need(unlink(name_in(name, 'b', batch, i)) == 0, name);
 }
 
+static void stat_one(int batch, int i)
+{
+	char name[32];
+	struct stat st;
+
+	need(stat(name_in(name, 'b', batch, i), &st) == 0, name);
+}
+
 /* The median over batches, in microseconds per call. */
 static void batches(const char *what, void (*one)(int batch, int i))
 {
@@ -278,9 +286,12 @@ int main(int argc, char **argv)
 	memset(block, 'x', sizeof(block));
 	/* What the one before left to write must not fall into this one's time. */
 	sync();
-	if (remove)
+	if (remove) {
+		/* Names that the caller has just seen, as they are when a program removes what it made. */
+		batches("stat_before_unlink", stat_one);
 		batches("unlink", unlink_one);
-	else
+	} else {
 		make_round();
+	}
 	return 0;
 }
