@@ -80,8 +80,9 @@ static int set_mode(int fd, mode_t mode)
 	return chmod(fs_proc_path(fd, path), mode) < 0 ? -errno : 0;
 }
 
-static int set_owner(int fd, const struct stat *attr, int to_set)
+static int set_owner(fuse_req_t req, int fd, const struct stat *attr, int to_set)
 {
+	_cleanup_caller_ struct caller caller = caller_keep_set_ids(fs_of(req)->privileged, fuse_req_ctx(req)->uid);
 	uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
 	gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
 
@@ -129,7 +130,7 @@ void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set
 	(void)fi;
 	/* The owner first: changing it clears the bits that a mode in the same request would set. */
 	if (r == 0 && (to_set & SET_OWNER))
-		r = set_owner(node.fd, attr, to_set);
+		r = set_owner(req, node.fd, attr, to_set);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
 		r = set_mode(node.fd, attr->st_mode & 07777);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))

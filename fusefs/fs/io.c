@@ -59,8 +59,10 @@ void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_
 
 void fs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
 {
+	struct fs *fs = fs_of(req);
 	_cleanup_fdcache_ref_ struct fdcache_ref ref = FDCACHE_REF_NONE;
-	int r = fs_handle_fd(fs_of(req), ino, fi->fh, &ref);
+	_cleanup_caller_ struct caller caller = caller_keep_set_ids(fs->privileged, fuse_req_ctx(req)->uid);
+	int r = fs_handle_fd(fs, ino, fi->fh, &ref);
 
 	if (r == 0 && fallocate(ref.fd, mode, offset, length) < 0)
 		r = -errno;
@@ -84,6 +86,7 @@ void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, stru
 {
 	struct fs *fs = fs_of(req);
 	_cleanup_fdcache_ref_ struct fdcache_ref in = FDCACHE_REF_NONE, out = FDCACHE_REF_NONE;
+	_cleanup_caller_ struct caller caller = caller_keep_set_ids(fs->privileged, fuse_req_ctx(req)->uid);
 	int r = fs_handle_fd(fs, ino_in, fi_in->fh, &in);
 
 	if (r == 0)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "fusefs/fs/caller.h"
 #include "fusefs/fs/internal.h"
 
 static int path_of(fuse_req_t req, fuse_ino_t ino, struct node_fd *node, char path[static PROC_PATH_MAX])
@@ -48,8 +49,12 @@ void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char
 	char path[PROC_PATH_MAX];
 	int r = path_of(req, ino, &node, path);
 
+	struct fs *fs = fs_of(req);
+	/* An ACL changes the mode, and root's leaves the set-ID bits of it alone. */
+	_cleanup_caller_ struct caller caller = caller_keep_set_ids(fs->privileged, fuse_req_ctx(req)->uid);
+
 	if (is_capability(name))
-		may_have_capability(fs_of(req), ino);
+		may_have_capability(fs, ino);
 	if (r == 0 && setxattr(path, name, value, size, flags) < 0)
 		r = -errno;
 	fs_reply(req, r);

@@ -31,7 +31,7 @@ enum journal_work {
 
 /* Bits of journal_file.flags. */
 #define JOURNAL_CHECK_FIRST 0x1 /* the object may be in the bucket already: ask before sending */
-#define JOURNAL_IN_DOUBT 0x2	/* moved while nobody looked: the receipt's digests are to be compared with the file */
+#define JOURNAL_IN_DOUBT 0x2 /* moved while nobody looked: the receipt's digests are to be compared with the file */
 
 struct journal_file {
 	uint64_t ino;        /* of the backing filesystem */

@@ -22,7 +22,7 @@
 #include "uploader/wire/job.h"
 
 #define ENGINE_FLIGHTS_MAX 256
-#define ENGINE_EVENTS_MAX 65536 /* beyond, events are dropped and the tree is compared again */
+#define ENGINE_EVENTS_MAX 65536    /* beyond, events are dropped and the tree is compared again */
 #define ENGINE_COALESCE_MAX_MS 500 /* events wait at most this long for others before a commit */
 #define ENGINE_PATH_MAX 4096
 

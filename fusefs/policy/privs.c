@@ -46,7 +46,8 @@ static int allow_unix_sockets_only(void)
 
 	if (!filter)
 		return -ENOMEM;
-	int r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+	int r = seccomp_rule_add(
+		filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
 
 	if (r == 0)
 		r = seccomp_load(filter);

@@ -12,11 +12,11 @@
 #include "uploader/base/cleanup.h"
 
 struct buf {
-	char *data;	/* always followed by a NUL once anything was put; NULL before */
-	size_t length;	/* without that NUL */
+	char *data;    /* always followed by a NUL once anything was put; NULL before */
+	size_t length; /* without that NUL */
 	size_t room;
-	size_t max;	/* ceiling in bytes; 0: 16 MiB */
-	int error;	/* first failure: -ENOMEM, -E2BIG (over the ceiling) */
+	size_t max; /* ceiling in bytes; 0: 16 MiB */
+	int error;  /* first failure: -ENOMEM, -E2BIG (over the ceiling) */
 };
 
 void buf_done(struct buf *buf);

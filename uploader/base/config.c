@@ -31,8 +31,9 @@ static const char *read_path(struct config *config, const struct option *option,
 
 static const char *read_duration(struct config *config, const struct option *option, const char *value)
 {
-	return parse_duration_ms(value, FIELD(config, option, int64_t)) < 0 ? "a duration such as 500ms, 2s, 5m or 24h"
-									    : NULL;
+	return parse_duration_ms(value, FIELD(config, option, int64_t)) < 0
+		       ? "a duration such as 500ms, 2s, 5m or 24h"
+		       : NULL;
 }
 
 static const char *read_connections(struct config *config, const struct option *option, const char *value)
@@ -67,8 +68,8 @@ static const char *read_addressing(struct config *config, const struct option *o
 static const char *read_log(struct config *config, const struct option *option, const char *value)
 {
 	return log_parse(value, &config->log_level, &config->log_json) < 0
-		? "error, warning, info or debug, with json or text after a comma"
-		: NULL;
+		       ? "error, warning, info or debug, with json or text after a comma"
+		       : NULL;
 }
 
 static const char *read_user(struct config *config, const struct option *option, const char *value)
@@ -131,10 +132,11 @@ static const char *read_target(struct config *config, const struct option *optio
 }
 
 #define OPTION(name_, fallback_, read_, field_, help_)                                                               \
-	{                                                                                                            \
-		.name = "EBBFS_" name_, .fallback = (fallback_), .read = (read_),                                    \
-		.offset = offsetof(struct config, field_), .help = (help_)                                           \
-	}
+	{.name = "EBBFS_" name_,                                                                                     \
+		.fallback = (fallback_),                                                                             \
+		.read = (read_),                                                                                     \
+		.offset = offsetof(struct config, field_),                                                           \
+		.help = (help_)}
 
 static const struct option options[] = {
 	OPTION("TARGET", "", read_target, target, "where files go: s3://bucket/prefix"),
@@ -235,7 +237,8 @@ int config_require_target(const struct config *config, char error[static CONFIG_
 {
 	if (config->bucket[0])
 		return 0;
-	snprintf(error, CONFIG_ERROR_MAX, "EBBFS_TARGET is not set: say where files go, e.g. EBBFS_TARGET=s3://bucket/prefix");
+	snprintf(error, CONFIG_ERROR_MAX,
+		"EBBFS_TARGET is not set: say where files go, e.g. EBBFS_TARGET=s3://bucket/prefix");
 	return -EINVAL;
 }
 
@@ -245,8 +248,9 @@ void config_print_help(FILE *out)
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
 		const char *fallback = options[i].fallback;
 
-		fprintf(out, "  %-20s %s%s%s%s\n", options[i].name, options[i].help, fallback && *fallback ? " [" : "",
-			fallback && *fallback ? fallback : "", fallback && *fallback ? "]" : "");
+		fprintf(out, "  %-20s %s%s%s%s\n", options[i].name, options[i].help,
+			fallback && *fallback ? " [" : "", fallback && *fallback ? fallback : "",
+			fallback && *fallback ? "]" : "");
 	}
 }
 

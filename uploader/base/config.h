@@ -32,21 +32,21 @@ enum config_addressing {
 
 /* Strings live as long as the environment does. */
 struct config {
-	const char *target;			/* EBBFS_TARGET as typed; "" when not given */
-	char bucket[CONFIG_BUCKET_MAX];		/* out of it */
-	char prefix[CONFIG_PREFIX_MAX];		/* out of it, without slashes at its ends; "" for none; a template */
-	const char *data;			/* absolute */
-	const char *backing;			/* absolute; same as data unless set */
-	const char *state;			/* absolute */
-	const char *run;			/* absolute */
-	const char *exclude;			/* globs with colons between; "" for none */
-	const char *uploader_user;		/* uid:gid, numbers */
+	const char *target;             /* EBBFS_TARGET as typed; "" when not given */
+	char bucket[CONFIG_BUCKET_MAX]; /* out of it */
+	char prefix[CONFIG_PREFIX_MAX]; /* out of it, without slashes at its ends; "" for none; a template */
+	const char *data;               /* absolute */
+	const char *backing;            /* absolute; same as data unless set */
+	const char *state;              /* absolute */
+	const char *run;                /* absolute */
+	const char *exclude;            /* globs with colons between; "" for none */
+	const char *uploader_user;      /* uid:gid, numbers */
 	uint32_t uploader_uid, uploader_gid;
 	int64_t settle_ms;
 	int64_t drain_ms;
 	uint32_t connections;
 	enum config_addressing addressing;
-	bool passthrough;			/* false: EBBFS_PASSTHROUGH=no */
+	bool passthrough; /* false: EBBFS_PASSTHROUGH=no */
 	enum log_level log_level;
 	bool log_json;
 };

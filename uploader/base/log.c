@@ -146,8 +146,9 @@ void log_at(enum log_level level, const char *format, ...)
 
 	size_t at;
 	if (as_json) {
-		at = (size_t)snprintf(line, sizeof(line), "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"message\":\"",
-			when, level_names[level], program_name);
+		at = (size_t)snprintf(line, sizeof(line),
+			"{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"message\":\"", when,
+			level_names[level], program_name);
 		at += json_escape(message, line + at, sizeof(line) - at - 4);
 		at += (size_t)snprintf(line + at, sizeof(line) - at, "\"}\n");
 	} else {

@@ -209,7 +209,8 @@ int job_decode_result(const void *bytes, size_t length, struct job_result *ret)
 	buf_get_text16(&reader, result.text, sizeof(result.text));
 	result.block_shift = buf_get_u8(&reader);
 	uint32_t n_blocks = buf_get_u32(&reader);
-	const void *blocks = n_blocks <= JOB_BLOCKS_MAX ? buf_get(&reader, (size_t)n_blocks * JOB_SHA256_BYTES) : NULL;
+	const void *blocks =
+		n_blocks <= JOB_BLOCKS_MAX ? buf_get(&reader, (size_t)n_blocks * JOB_SHA256_BYTES) : NULL;
 
 	if (buf_reader_finish(&reader) < 0 || n_blocks > JOB_BLOCKS_MAX)
 		return -EBADMSG;

@@ -18,25 +18,25 @@
 
 #define JOB_VERSION 1
 #define JOB_MESSAGE_MAX (96 * 1024)
-#define JOB_KEY_MAX 1024	/* S3's limit in bytes */
+#define JOB_KEY_MAX 1024 /* S3's limit in bytes */
 #define JOB_TEXT_MAX 512
 #define JOB_ETAG_MAX 80
 #define JOB_VERSION_ID_MAX 1024 /* AWS: "up to 1,024 bytes" */
 #define JOB_SHA256_BYTES 32
 #define JOB_MD5_BYTES 16
-#define JOB_BLOCKS_MAX 2048	/* block digests in one receipt */
-#define JOB_BLOCK_SHIFT_MIN 20	/* 1 MiB */
+#define JOB_BLOCKS_MAX 2048    /* block digests in one receipt */
+#define JOB_BLOCK_SHIFT_MIN 20 /* 1 MiB */
 
 enum job_type {
-	JOB_HELLO = 1,	/* uploader → fusefs, first */
-	JOB_REQUEST,	/* fusefs → uploader */
-	JOB_RESULT,	/* uploader → fusefs */
-	JOB_CANCEL,	/* fusefs → uploader: the result no longer matters; it is still sent */
+	JOB_HELLO = 1, /* uploader → fusefs, first */
+	JOB_REQUEST,   /* fusefs → uploader */
+	JOB_RESULT,    /* uploader → fusefs */
+	JOB_CANCEL,    /* fusefs → uploader: the result no longer matters; it is still sent */
 };
 
 enum job_kind {
 	JOB_KIND_PUT = 1, /* the bytes of the descriptor → key */
-	JOB_KIND_COPY,	  /* server-side: source → key; the descriptor is there too, to fall back on */
+	JOB_KIND_COPY,    /* server-side: source → key; the descriptor is there too, to fall back on */
 };
 
 /* Bits of job_request.flags. */
@@ -51,38 +51,38 @@ struct job_request {
 	uint64_t id;
 	enum job_kind kind;
 	uint32_t flags;
-	uint64_t size;			/* bytes, of the file when it was opened */
-	int64_t mtime_ns;		/* since 1970, of the file */
-	uint64_t generation;		/* content generation; for the log only */
+	uint64_t size;       /* bytes, of the file when it was opened */
+	int64_t mtime_ns;    /* since 1970, of the file */
+	uint64_t generation; /* content generation; for the log only */
 	bool has_known;
 	uint8_t known_sha256[JOB_SHA256_BYTES];
 	uint8_t known_md5[JOB_MD5_BYTES];
-	char key[JOB_KEY_MAX + 1];	/* in the bucket of EBBFS_TARGET, prefix included, valid UTF-8 */
-	char source[JOB_KEY_MAX + 1];	/* JOB_KIND_COPY */
+	char key[JOB_KEY_MAX + 1];    /* in the bucket of EBBFS_TARGET, prefix included, valid UTF-8 */
+	char source[JOB_KEY_MAX + 1]; /* JOB_KIND_COPY */
 	char source_version[JOB_VERSION_ID_MAX + 1];
 };
 
 enum job_outcome {
-	JOB_DONE = 1,	/* the object is there and proven */
-	JOB_CHANGED,	/* the file changed while it was read; nothing was replaced by a mixture */
-	JOB_RETRY,	/* S3 or the way to it failed for now: ask again later */
-	JOB_PARKED,	/* needs a person: text says why */
+	JOB_DONE = 1, /* the object is there and proven */
+	JOB_CHANGED,  /* the file changed while it was read; nothing was replaced by a mixture */
+	JOB_RETRY,    /* S3 or the way to it failed for now: ask again later */
+	JOB_PARKED,   /* needs a person: text says why */
 };
 
 /* How JOB_DONE was proven, best first. */
 enum job_proof {
 	JOB_PROOF_NONE,
-	JOB_PROOF_SHA256,	/* S3 returned the SHA-256 of the bytes */
-	JOB_PROOF_MD5_ETAG,	/* S3 returned an ETag that is the MD5 of the bytes */
-	JOB_PROOF_READ_BACK,	/* the object was read and its SHA-256 compared */
+	JOB_PROOF_SHA256,    /* S3 returned the SHA-256 of the bytes */
+	JOB_PROOF_MD5_ETAG,  /* S3 returned an ETag that is the MD5 of the bytes */
+	JOB_PROOF_READ_BACK, /* the object was read and its SHA-256 compared */
 };
 
 /* How JOB_DONE came about. */
 enum job_way {
 	JOB_WAY_NONE,
-	JOB_WAY_PUT,	 /* bytes were sent */
+	JOB_WAY_PUT,     /* bytes were sent */
 	JOB_WAY_PRESENT, /* the same bytes were there under the key already */
-	JOB_WAY_COPIED,	 /* copied inside S3 */
+	JOB_WAY_COPIED,  /* copied inside S3 */
 };
 
 struct job_result {
@@ -92,16 +92,16 @@ struct job_result {
 	enum job_way way;
 	uint64_t size;
 	uint32_t duration_ms;
-	uint16_t http_status;			/* of the last answer; 0: none came */
-	bool endpoint_down;			/* JOB_RETRY: the cause would hit any other job as well */
+	uint16_t http_status; /* of the last answer; 0: none came */
+	bool endpoint_down;   /* JOB_RETRY: the cause would hit any other job as well */
 	uint8_t sha256[JOB_SHA256_BYTES];
 	uint8_t md5[JOB_MD5_BYTES];
-	char etag[JOB_ETAG_MAX];		/* without quotes */
+	char etag[JOB_ETAG_MAX]; /* without quotes */
 	char version_id[JOB_VERSION_ID_MAX + 1];
-	char text[JOB_TEXT_MAX];		/* for people: what went wrong, and what to do; no secrets */
-	uint8_t block_shift;			/* log2 of the block size */
-	uint32_t n_blocks;			/* 0 when the whole file is one block (sha256 is its digest) */
-	uint8_t (*blocks)[JOB_SHA256_BYTES];	/* owned by whoever holds the struct: job_result_done() */
+	char text[JOB_TEXT_MAX];             /* for people: what went wrong, and what to do; no secrets */
+	uint8_t block_shift;                 /* log2 of the block size */
+	uint32_t n_blocks;                   /* 0 when the whole file is one block (sha256 is its digest) */
+	uint8_t (*blocks)[JOB_SHA256_BYTES]; /* owned by whoever holds the struct: job_result_done() */
 };
 
 void job_result_done(struct job_result *result);
