@@ -123,7 +123,7 @@ static int used_bytes(struct store *store, uint64_t *ret)
 
 int store_is_short(struct store *store, bool *ret)
 {
-	uint64_t used;
+	uint64_t used = 0;
 	struct stat st;
 	int r = used_bytes(store, &used);
 
@@ -239,7 +239,7 @@ void store_unlock(struct store *store)
 
 static void reserve(struct store *store)
 {
-	uint64_t used;
+	uint64_t used = 0;
 
 	if (used_bytes(store, &used) < 0 || used + RESERVE_BYTES <= store->reserved_bytes ||
 		clock_ms() < store->reserve_again_ms)

@@ -46,6 +46,13 @@ static int debug(const char *directory)
 	};
 	struct fs *fs;
 
+	sigset_t end;
+
+	/* A signal that comes before there is a handler waits for it: the mount must not stay behind. */
+	sigemptyset(&end);
+	sigaddset(&end, SIGTERM);
+	sigaddset(&end, SIGINT);
+	sigprocmask(SIG_BLOCK, &end, NULL);
 	if (options.backing_fd < 0) {
 		fprintf(stderr, "ebbfs debug: %s: %s\n", directory, strerror(errno));
 		return EXIT_FAILED;
@@ -61,6 +68,7 @@ static int debug(const char *directory)
 		return EXIT_FAILED;
 	}
 	watch_signals(fs);
+	sigprocmask(SIG_UNBLOCK, &end, NULL);
 	fprintf(stderr, "ebbfs debug: serving %s; end with: fusermount3 -u %s\n", directory, directory);
 	r = fs_serve(fs);
 	fs_free(fs);

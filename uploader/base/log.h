@@ -36,7 +36,7 @@ void log_at(enum log_level level, const char *format, ...) __attribute__((format
 
 #define LOG_QUOTE_MAX 1100
 
-/* Writes bytes as a double-quoted string with \" \\ \n and \xNN for what is not printable ASCII or valid UTF-8,
+/* Writes bytes as a double-quoted string with \" \\ and \xNN for what is not printable ASCII or valid UTF-8,
  * cut with "…" when the room ends. Returns out. */
 const char *log_quote(const char *text, char out[static LOG_QUOTE_MAX]);
 
