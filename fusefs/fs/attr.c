@@ -8,29 +8,13 @@
 
 void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fs *fs = fs_of(req);
 	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
-	struct fuse_entry_param entry = {0};
-	struct node_identity identity;
-	struct stat st;
-	int r = fs_resolve(fs, parent, &dir);
+	int r = fs_resolve(fs_of(req), parent, &dir);
 
-	if (r == 0)
-		r = fs_identify(fs, dir.fd, name, &st, &identity);
-	if (r == -ENOENT) {
-		/* The kernel may remember that as well: it would be told of a creation by us. */
-		entry = (struct fuse_entry_param){.entry_timeout = FS_CACHE_SECONDS};
-		fuse_reply_entry(req, &entry);
-		return;
-	}
-	if (r == 0)
-		r = fs_enter(fs, parent, name, &st, &identity, &entry);
-	if (r < 0) {
+	if (r < 0)
 		fs_reply(req, r);
-		return;
-	}
-	if (fuse_reply_entry(req, &entry) < 0)
-		fs_leave(fs, entry.ino, 1);
+	else
+		fs_reply_entry(req, parent, dir.fd, name);
 }
 
 void fs_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)

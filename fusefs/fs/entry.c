@@ -52,6 +52,23 @@ void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups)
 		fdcache_drop(&fs->dircache, id);
 }
 
+void fs_reply_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *name)
+{
+	struct fs *fs = fs_of(req);
+	/* The kernel may remember that a name is not there: it is told of a creation by us. */
+	struct fuse_entry_param entry = {.entry_timeout = FS_CACHE_SECONDS};
+	struct node_identity identity;
+	struct stat st;
+	int r = fs_identify(fs, dirfd, name, &st, &identity);
+
+	if (r == 0)
+		r = fs_enter(fs, parent, name, &st, &identity, &entry);
+	if (r < 0 && r != -ENOENT)
+		fs_reply(req, r);
+	else if (fuse_reply_entry(req, &entry) < 0 && entry.ino)
+		fs_leave(fs, entry.ino, 1);
+}
+
 /* One block: the event, then its names. NULL: out of memory; the comparison at the next start finds what was missed. */
 static struct fs_event *event_new(enum fs_event_type type, const char *name, const char *new_name)
 {

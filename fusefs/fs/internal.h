@@ -102,6 +102,9 @@ void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups);
 /* Answers with -errno, or positive errno, or 0. */
 void fs_reply(fuse_req_t req, int error);
 
+/* Answers with what is at a name now, or that nothing is. */
+void fs_reply_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *name);
+
 /* Opens what an O_PATH descriptor points to. The descriptor or -errno. */
 int fs_reopen(int fd, int flags) _must_check_;
 

@@ -7,25 +7,6 @@
 #include "fusefs/fs/internal.h"
 #include "uploader/base/log.h"
 
-/* Answers with what is now at that name. */
-static void reply_new_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *name)
-{
-	struct fs *fs = fs_of(req);
-	struct fuse_entry_param entry = {0};
-	struct node_identity identity;
-	struct stat st;
-	int r = fs_identify(fs, dirfd, name, &st, &identity);
-
-	if (r == 0)
-		r = fs_enter(fs, parent, name, &st, &identity, &entry);
-	if (r < 0) {
-		fs_reply(req, r);
-		return;
-	}
-	if (fuse_reply_entry(req, &entry) < 0)
-		fs_leave(fs, entry.ino, 1);
-}
-
 struct creation {
 	mode_t mode;
 	dev_t rdev;
@@ -58,7 +39,7 @@ static void create(fuse_req_t req, fuse_ino_t parent, const char *name, const st
 	if (r < 0)
 		fs_reply(req, r);
 	else
-		reply_new_entry(req, parent, dir.fd, name);
+		fs_reply_entry(req, parent, dir.fd, name);
 }
 
 void fs_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -114,7 +95,7 @@ void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const cha
 	name_node(fs, ino, new_parent, new_name);
 	if (fstatat(dir.fd, new_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		fs_say_name(fs, FS_EVENT_LINKED, new_parent, new_name, &st);
-	reply_new_entry(req, new_parent, dir.fd, new_name);
+	fs_reply_entry(req, new_parent, dir.fd, new_name);
 }
 
 /* What a name is before it goes: enough to keep the node alive afterwards. */

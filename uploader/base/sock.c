@@ -7,29 +7,31 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* /proc/self/fd/N/name always fits, however long the directory's own path is. */
-static int address_of(int dirfd, const char *name, struct sockaddr_un *ret)
+/* A socket, and the address of its name in the directory *ret_dirfd: /proc/self/fd/N/name always fits, however long the
+ * directory's own path is. The descriptor or -errno; *ret_dirfd is the caller's in either case. */
+static int new_socket(const char *directory, const char *name, struct sockaddr_un *ret, int *ret_dirfd)
 {
-	ret->sun_family = AF_UNIX;
-	int n = snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", dirfd, name);
-	return n < 0 || (size_t)n >= sizeof(ret->sun_path) ? -ENAMETOOLONG : 0;
+	*ret_dirfd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (*ret_dirfd < 0)
+		return -errno;
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	int n = snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", *ret_dirfd, name);
+
+	if (n < 0 || (size_t)n >= sizeof(ret->sun_path))
+		return -ENAMETOOLONG;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
 }
 
 int sock_listen(const char *directory, const char *name, mode_t mode)
 {
-	_cleanup_close_ int dirfd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int fd = -1;
-	struct sockaddr_un address = {0};
+	_cleanup_close_ int dirfd = -1;
+	struct sockaddr_un address;
+	_cleanup_close_ int fd = new_socket(directory, name, &address, &dirfd);
 
-	if (dirfd < 0)
-		return -errno;
-	int r = address_of(dirfd, name, &address);
-
-	if (r < 0)
-		return r;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
 		return -errno;
 	/* fchmod() before bind() decides the mode of the file: at no moment is it wider. */
@@ -42,18 +44,13 @@ int sock_listen(const char *directory, const char *name, mode_t mode)
 
 int sock_connect(const char *directory, const char *name)
 {
-	_cleanup_close_ int dirfd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int fd = -1;
-	struct sockaddr_un address = {0};
+	_cleanup_close_ int dirfd = -1;
+	struct sockaddr_un address;
+	_cleanup_close_ int fd = new_socket(directory, name, &address, &dirfd);
 
-	if (dirfd < 0)
-		return -errno;
-	int r = address_of(dirfd, name, &address);
-
-	if (r < 0)
-		return r;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	if (fd < 0)
+		return fd;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }
