@@ -46,8 +46,8 @@ static int allow_unix_sockets_only(void)
 
 	if (!filter)
 		return -ENOMEM;
-	int r = seccomp_rule_add(
-		filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+	const struct scmp_arg_cmp not_unix = {.arg = 0, .op = SCMP_CMP_NE, .datum_a = AF_UNIX};
+	int r = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, &not_unix);
 
 	if (r == 0)
 		r = seccomp_load(filter);
