@@ -66,6 +66,7 @@ int child_start(struct child *child)
 		execute(child);
 	child->pid = pid;
 	child->started_ms = clock_ms();
+	child->starts++;
 	log_info("started %s pid=%d", part_name(child->part), (int)pid);
 	return 0;
 }

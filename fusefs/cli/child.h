@@ -24,6 +24,7 @@ struct child {
 	int64_t delay_ms;    /* before the start in hand */
 	int64_t start_ms;    /* not before then; meaningful while pid is 0 */
 	bool killed;         /* SIGKILL was sent */
+	unsigned int starts;
 };
 
 /* "anchor", "ebbfs-anchor". */

@@ -6,6 +6,8 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "fusefs/anchor/mount.h"
 #include "fusefs/cli/child.h"
@@ -13,6 +15,7 @@
 #include "fusefs/cli/leftover.h"
 #include "fusefs/cli/program.h"
 #include "fusefs/cli/supervise.h"
+#include "fusefs/policy/keys.h"
 #include "uploader/base/log.h"
 
 #define STACK_MAX 16
@@ -53,6 +56,10 @@ static int check(const struct config *config, bool needs_target, bool needs_data
 	char error[CONFIG_ERROR_MAX];
 
 	if (needs_target && config_require_target(config, error) < 0)
+		return cli_fail(EXIT_USAGE, "%s", error);
+	struct keys keys;
+
+	if (needs_target && keys_init(&keys, config->prefix, config->exclude, error, sizeof(error)) < 0)
 		return cli_fail(EXIT_USAGE, "%s", error);
 	if (needs_data && check_directory("EBBFS_DATA", config->data) != 0)
 		return EXIT_USAGE;
@@ -127,6 +134,26 @@ static bool clear_mount(const struct config *config)
 	return found;
 }
 
+/* The uploader's own settings (endpoint, region, CA bundle) are wrong before anything is mounted, not after. 0, or
+ * EXIT_USAGE after it said why. */
+static int check_uploader(const char *path)
+{
+	union {
+		const char *in[3];
+		char *out[3];
+	} argv = {.in = {path, "--check-settings"}};
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		execv(path, argv.out);
+		_exit(EXIT_FAILED);
+	}
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE ? EXIT_USAGE : 0;
+}
+
 static int run_parts(const struct config *config, const enum part *parts, size_t n, const char *kind)
 {
 	struct child children[PARTS] = {0};
@@ -138,7 +165,10 @@ static int run_parts(const struct config *config, const enum part *parts, size_t
 			return cli_fail(EXIT_FAILED, "cannot find %s; set EBBFS_BIN to its directory",
 				part_program(parts[i]));
 	}
-	int r = make_directory("EBBFS_RUN", config->run, 0755);
+	int r = n == PARTS ? check_uploader(children[PART_UPLOADER].path) : 0;
+
+	if (r == 0)
+		r = make_directory("EBBFS_RUN", config->run, 0755);
 
 	if (r == 0)
 		r = make_directory("EBBFS_STATE", config->state, 0700);

@@ -234,7 +234,8 @@ static void helper_ended(struct supervisor *supervisor, int wait_status)
 
 static void ended(struct supervisor *supervisor, struct child *child, int wait_status)
 {
-	bool usage = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_USAGE;
+	/* Of one that ran before, the same settings were right: something it reads is not there at the moment. */
+	bool usage = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_USAGE && child->starts == 1;
 	bool stopping = supervisor->phase == PHASE_STOP;
 
 	child_ended(child, wait_status, stopping);

@@ -171,8 +171,9 @@ void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, c
 {
 	struct event_list list = {.end = &list.first};
 
-	if (!fs->options.on_event || (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode) && type != FS_EVENT_RENAMED &&
-					     type != FS_EVENT_EXCHANGED))
+	if (!fs->options.on_event || (uint32_t)st->st_dev != fs->dev ||
+		(!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode) && type != FS_EVENT_RENAMED &&
+			type != FS_EVENT_EXCHANGED))
 		return;
 	pthread_mutex_lock(&fs->table.lock);
 	uint64_t dir = announced_ino_locked(fs, parent, &list);

@@ -5,6 +5,8 @@
 #include "fusefs/fs/caller.h"
 #include "fusefs/fs/internal.h"
 
+#define COPY_BYTES_MAX (16U << 20) /* at a time: a request holds a thread; the caller asks for the rest */
+
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -91,7 +93,8 @@ void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, stru
 
 	if (r == 0)
 		r = fs_handle_fd(fs, ino_out, fi_out->fh, &out);
-	ssize_t n = r < 0 ? -1 : copy_file_range(in.fd, &off_in, out.fd, &off_out, length, (unsigned int)flags);
+	size_t some = length < COPY_BYTES_MAX ? length : COPY_BYTES_MAX;
+	ssize_t n = r < 0 ? -1 : copy_file_range(in.fd, &off_in, out.fd, &off_out, some, (unsigned int)flags);
 
 	if (n < 0)
 		fs_reply(req, r < 0 ? r : errno);

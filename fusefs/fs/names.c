@@ -66,8 +66,10 @@ static void name_node(struct fs *fs, fuse_ino_t ino, fuse_ino_t parent, const ch
 	struct node *node = table_node_locked(&fs->table, ino);
 	struct node *parent_node = table_node_locked(&fs->table, parent);
 
-	if (node && parent_node && !node->name && table_rename_locked(&fs->table, node, parent_node, name) == 0 &&
-		(node->flags & NODE_PINNED) && node->handle_bytes) {
+	/* What is found by name only is found by its latest: earlier ones are often temporary. */
+	bool wanted = node && parent_node && (!node->name || !node->handle_bytes);
+
+	if (wanted && table_rename_locked(&fs->table, node, parent_node, name) == 0 && (node->flags & NODE_PINNED)) {
 		node->flags &= (uint8_t)~NODE_PINNED;
 		unpin = true;
 	}
@@ -112,7 +114,7 @@ static void doomed_done(struct doomed *doomed)
 }
 #define _cleanup_doomed_ _cleanup_(doomed_done)
 
-static int doom(struct fs *fs, int dirfd, const char *name, struct doomed *ret)
+static int doom(struct fs *fs, fuse_ino_t parent, int dirfd, const char *name, struct doomed *ret)
 {
 	*ret = (struct doomed){.fd = -1};
 	if (dirfd < 0 || fstatat(dirfd, name, &ret->st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -125,7 +127,12 @@ static int doom(struct fs *fs, int dirfd, const char *name, struct doomed *ret)
 	if (node && node->lookups) {
 		ret->id = table_id_locked(&fs->table, node);
 		ret->is_last = S_ISDIR(ret->st.st_mode) || ret->st.st_nlink <= 1;
-		keep = S_ISDIR(ret->st.st_mode) || !node->handle_bytes || (ret->is_last && node->opens > 0);
+		/* Without a handle it is found by the name that goes now, or is the last. */
+		const struct node *parent_node = table_node_locked(&fs->table, parent);
+		bool named = !parent_node || table_is_named_locked(&fs->table, node, parent_node, name);
+
+		keep = S_ISDIR(ret->st.st_mode) || (ret->is_last && node->opens > 0) ||
+		       (!node->handle_bytes && (ret->is_last || named));
 	}
 	pthread_mutex_unlock(&fs->table.lock);
 	if (keep)
@@ -146,14 +153,14 @@ static void pin_open_node(struct fs *fs, fuse_ino_t id)
 /* The name is gone: the node loses it, and what is needed is kept if nothing else leads to its inode. */
 static void bury(struct fs *fs, fuse_ino_t parent, const char *name, struct doomed *doomed)
 {
-	bool pin = doomed->fd >= 0 || doomed->is_last, opened = false;
+	bool is_kept_open = doomed->fd >= 0, pin = is_kept_open || doomed->is_last, opened = false;
 
 	if (!doomed->id)
 		return;
 	doomed->st.st_nlink = 0;
 	if (S_ISDIR(doomed->st.st_mode))
 		fdcache_drop(&fs->dircache, doomed->id);
-	if (doomed->fd >= 0)
+	if (is_kept_open)
 		pin = pins_put(&fs->pins, doomed->id, TAKE_FD(doomed->fd)) == 0;
 	else if (pin)
 		pins_put_attributes(&fs->pins, doomed->id, &doomed->st);
@@ -163,12 +170,12 @@ static void bury(struct fs *fs, fuse_ino_t parent, const char *name, struct doom
 
 	if (node && pin) {
 		node->flags |= NODE_PINNED;
-		opened = doomed->is_last && node->opens > 0;
+		opened = doomed->is_last && node->opens > 0 && !is_kept_open;
 	}
 	if (node && parent_node && table_is_named_locked(&fs->table, node, parent_node, name))
 		(void)table_rename_locked(&fs->table, node, NULL, "");
 	pthread_mutex_unlock(&fs->table.lock);
-	if (opened && pins_get(&fs->pins, doomed->id) < 0)
+	if (opened)
 		pin_open_node(fs, doomed->id);
 	if (pin && !node)
 		pins_drop(&fs->pins, doomed->id);
@@ -182,7 +189,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 	int r = fs_resolve(fs, parent, &dir);
 
 	if (r == 0)
-		r = doom(fs, dir.fd, name, &doomed);
+		r = doom(fs, parent, dir.fd, name, &doomed);
 	if (r == 0 && unlinkat(dir.fd, name, flags) < 0)
 		r = -errno;
 	if (r == 0) {
@@ -250,7 +257,7 @@ static int do_rename(fuse_req_t req, int dirfd, int new_dirfd, struct renaming *
 
 	if (fstatat(dirfd, r->name, &r->source, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	r->has_target = doom(fs, new_dirfd, r->new_name, &r->target) == 0;
+	r->has_target = doom(fs, r->new_parent, new_dirfd, r->new_name, &r->target) == 0;
 	int error = rename_as_caller(req, dirfd, new_dirfd, r);
 
 	if (error < 0)

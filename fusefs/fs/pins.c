@@ -1,5 +1,6 @@
 #include "fusefs/fs/pins.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 
 struct pin {
@@ -89,7 +90,8 @@ int pins_get(struct pins *pins, uint64_t node_id)
 {
 	pthread_mutex_lock(&pins->lock);
 	const struct pin *pin = *find(pins, node_id);
-	int fd = pin ? pin->fd : -1;
+	/* A descriptor of the caller's own: the pin may go while it is used. */
+	int fd = pin && pin->fd >= 0 ? fcntl(pin->fd, F_DUPFD_CLOEXEC, 3) : -1;
 
 	pthread_mutex_unlock(&pins->lock);
 	return fd;

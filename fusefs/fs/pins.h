@@ -34,7 +34,7 @@ void pins_put_attributes(struct pins *pins, uint64_t node_id, const struct stat 
 /* True if attributes were kept. */
 bool pins_get_attributes(struct pins *pins, uint64_t node_id, struct stat *ret) _must_check_;
 
-/* The descriptor of a node, -1 for none. It stays the table's, and open for as long as the kernel knows the node. */
+/* The descriptor of a node, duplicated for the caller to close; -1 for none. */
 int pins_get(struct pins *pins, uint64_t node_id);
 
 void pins_drop(struct pins *pins, uint64_t node_id);

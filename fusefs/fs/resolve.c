@@ -241,7 +241,7 @@ int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 		int pinned = pins_get(&fs->pins, id);
 
 		if (pinned >= 0) {
-			*ret = (struct node_fd){.fd = pinned};
+			*ret = (struct node_fd){.fd = pinned, .owned = true};
 			return 0;
 		}
 	}

@@ -30,7 +30,8 @@
 #define WAKE_SIGNAL SIGUSR2
 #define LEADER_PATIENCE_NS 1000000
 #define WATCH_MS 1
-#define SPIN_NS 50000 /* asks this long for the next request before it sleeps */
+#define SPIN_NS 50000    /* asks this long for the next request before it sleeps */
+#define ASIDE_NS 5000000 /* a RELEASE waits no longer than this for a quiet moment */
 #define RELEASES_MAX 32
 #define RELEASE_BYTES 64      /* header and struct fuse_release_in */
 #define SPIN_IF_GAP_NS 200000 /* if the last one came that soon after the one before */
@@ -96,6 +97,7 @@ static bool waits_for_disk(uint32_t opcode)
 /* RELEASE requests that were put aside. */
 struct aside {
 	size_t n;
+	int64_t since_ns; /* of the first */
 	char requests[RELEASES_MAX][RELEASE_BYTES];
 };
 
@@ -105,6 +107,8 @@ static bool put_aside(struct aside *aside, const struct fuse_buf *buf, uint32_t 
 {
 	if (opcode != FUSE_RELEASE || buf->size != RELEASE_BYTES || aside->n == RELEASES_MAX)
 		return false;
+	if (aside->n == 0)
+		aside->since_ns = now_ns();
 	memcpy(aside->requests[aside->n++], buf->mem, RELEASE_BYTES);
 	return true;
 }
@@ -117,6 +121,18 @@ static void do_aside(struct fs *fs, struct aside *aside)
 		fuse_session_process_buf(fs->session, &buf);
 	}
 	aside->n = 0;
+}
+
+/* The same under the watch. False: it took so long that another leads now. */
+static bool do_aside_watched(struct fs *fs, struct aside *aside)
+{
+	int64_t mine = now_ns();
+
+	atomic_store(&fs->server.busy_since, mine);
+	if (atomic_exchange(&fs->server.watch_sleeps, false))
+		wake_watch(fs);
+	do_aside(fs, aside);
+	return atomic_compare_exchange_strong(&fs->server.busy_since, &mine, 0);
 }
 
 static bool comes_after_releases(uint32_t opcode)
@@ -146,8 +162,9 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 	int64_t last_ns = 0, gap_ns = INT64_MAX;
 
 	while (!is_over(fs)) {
-		if (aside->n && !has_request(fs))
-			do_aside(fs, aside);
+		if (aside->n && (!has_request(fs) || now_ns() - aside->since_ns > ASIDE_NS) &&
+			!do_aside_watched(fs, aside))
+			return true;
 		if (gap_ns < SPIN_IF_GAP_NS && server->may_spin)
 			spin(fs, last_ns);
 		int n = fuse_session_receive_buf(fs->session, buf);

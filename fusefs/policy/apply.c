@@ -131,7 +131,7 @@ static int put_name(struct journal_txn *txn, uint64_t dir, const char *name, uin
 	return r == 0 && displaced ? drop_file_if_nameless(txn, displaced) : r;
 }
 
-static int drop_name(struct journal_txn *txn, uint64_t dir, const char *name, uint64_t only_ino)
+int engine_drop_name(struct journal_txn *txn, uint64_t dir, const char *name, uint64_t only_ino)
 {
 	struct journal_entry entry;
 	int r = journal_get_entry(txn, dir, name, &entry);
@@ -154,13 +154,11 @@ static int apply_changed(struct engine *engine, struct journal_txn *txn, const s
 	struct journal_file file;
 	int r;
 
-	if (!*event->name) {
-		/* Known under another name, or an O_TMPFILE that never got one. */
+	if (!*event->name || is_excluded_name(engine, event->name)) {
+		/* Perhaps known under another name; or an O_TMPFILE that never got one, or a file that stays here. */
 		r = journal_get_file(txn, event->ino, &file);
 		return r == -ENOENT ? 0 : r < 0 ? r : touch_file(engine, txn, event->ino, true, false, false);
 	}
-	if (is_excluded_name(engine, event->name))
-		return 0;
 	r = put_name(txn, event->dir, event->name, event->ino, JOURNAL_TYPE_FILE);
 	/* Before the tree was compared, a file that the journal does not know may well be in the bucket. */
 	return r < 0 ? r : touch_file(engine, txn, event->ino, true, atomic_load(&engine->counters.scanning), false);
@@ -206,7 +204,7 @@ static int place(struct engine *engine, struct journal_txn *txn, const struct jo
 	bool known = moved->ino == ino;
 
 	if (!is_dir && is_excluded_name(engine, name)) {
-		int r = drop_name(txn, dir, name, 0);
+		int r = engine_drop_name(txn, dir, name, 0);
 
 		return r < 0 || !known ? r : drop_file_if_nameless(txn, ino);
 	}
@@ -244,7 +242,7 @@ static int apply_renamed(struct engine *engine, struct journal_txn *txn, const s
 	if (r < 0)
 		return r;
 	if (!event->is_file && !event->is_dir) /* a symlink or the like over a file */
-		return drop_name(txn, event->new_dir, event->new_name, 0);
+		return engine_drop_name(txn, event->new_dir, event->new_name, 0);
 	return place(engine, txn, &moved, event->new_dir, event->new_name, event->ino, event->is_dir);
 }
 
@@ -273,7 +271,7 @@ static int apply_one(struct engine *engine, struct journal_txn *txn, const struc
 	case FS_EVENT_LINKED:
 		return apply_linked(engine, txn, event);
 	case FS_EVENT_UNLINKED:
-		return drop_name(txn, event->dir, event->name, 0);
+		return engine_drop_name(txn, event->dir, event->name, 0);
 	case FS_EVENT_RENAMED:
 		return apply_renamed(engine, txn, event);
 	case FS_EVENT_EXCHANGED:
@@ -281,7 +279,7 @@ static int apply_one(struct engine *engine, struct journal_txn *txn, const struc
 	case ENGINE_EVENT_FOUND:
 		return apply_found(engine, txn, event);
 	case ENGINE_EVENT_GONE:
-		return drop_name(txn, event->dir, event->name, event->ino);
+		return engine_drop_name(txn, event->dir, event->name, event->ino);
 	default:
 		return -EINVAL;
 	}

@@ -60,7 +60,11 @@ static struct decision *decide(struct round *round, enum verdict verdict, uint64
 	struct decision *decision = &round->decisions[round->n_decisions++];
 
 	*decision = (struct decision){.verdict = verdict, .ino = ino, .delay_ms = delay_ms};
-	if (verdict == VERDICT_POSTPONE && delay_ms < round->again_ms)
+	if (verdict == VERDICT_UNCHANGED || verdict == VERDICT_TAKE_KEY)
+		delay_ms = 0;
+	else if (verdict == VERDICT_DROP_NAME || verdict == VERDICT_AGAIN)
+		delay_ms = BUSY_RETRY_MS;
+	if (verdict != VERDICT_DONE && verdict != VERDICT_PARK && delay_ms < round->again_ms)
 		round->again_ms = delay_ms;
 	return decision;
 }
@@ -276,7 +280,8 @@ static void fill_request(struct engine *engine, const struct candidate *candidat
 	request->kind = current && candidate->source[0] && strcmp(candidate->source, candidate->key) != 0
 				? JOB_KIND_COPY
 				: JOB_KIND_PUT;
-	request->flags = file->flags & JOURNAL_CHECK_FIRST || file->attempts ? JOB_CHECK_FIRST : 0;
+	request->flags =
+		engine->ask_first || file->flags & JOURNAL_CHECK_FIRST || file->attempts ? JOB_CHECK_FIRST : 0;
 	request->size = (uint64_t)st->st_size;
 	request->mtime_ns = timespec_ns(st->st_mtim);
 	request->generation = file->generation;
@@ -315,10 +320,15 @@ static int send_candidate(struct round *round, const struct candidate *candidate
 		void *out;
 	} arg = {.in = candidate};
 	struct flight *flight = free_flight(engine);
-	int r = journal_view(engine->journal, key_is_relied_on, arg.out);
 
 	if (!flight || !request)
 		return -ENOBUFS;
+	if (engine_is_key_in_flight(engine, candidate->key)) {
+		decide(round, VERDICT_POSTPONE, candidate->file.ino, BUSY_RETRY_MS);
+		return 0;
+	}
+	int r = journal_view(engine->journal, key_is_relied_on, arg.out);
+
 	if (r > 0)
 		wait_for_key(round, candidate);
 	if (r != 0)
@@ -336,7 +346,8 @@ static int send_candidate(struct round *round, const struct candidate *candidate
 		.generation = candidate->file.generation,
 		.fd = TAKE_FD(fd),
 		.st = st,
-		.birth_ns = birth_ns};
+		.birth_ns = birth_ns,
+		.sent_ms = round->now_ms};
 	memcpy(flight->name, candidate->entry.name, sizeof(flight->name));
 	memcpy(flight->key, candidate->key, sizeof(flight->key));
 	memcpy(flight->path, candidate->path, sizeof(flight->path));
@@ -417,9 +428,11 @@ static int carry_out(struct journal_txn *txn, const struct decision *decision, i
 		break;
 	case VERDICT_DROP_NAME:
 	case VERDICT_AGAIN:
-		r = journal_delete_entry(txn, decision->dir, decision->name);
+		r = engine_drop_name(txn, decision->dir, decision->name, decision->ino);
+		if (r == 0)
+			r = journal_get_file(txn, decision->ino, &file);
 		if (r < 0)
-			return r;
+			return r == -ENOENT ? 0 : r;
 		file.due_ms = now_ms + BUSY_RETRY_MS;
 		break;
 	}
@@ -446,6 +459,9 @@ static void run_round(struct round *round)
 
 	for (size_t i = 0; r == 0 && i < round->n_candidates; i++)
 		r = send_candidate(round, &round->candidates[i]);
+	/* There may be more where those came from. */
+	if (r == 0 && round->n_candidates == round->max_candidates)
+		round->again_ms = 0;
 	if (r < 0 && round->again_ms > SEND_RETRY_MS)
 		round->again_ms = SEND_RETRY_MS;
 	for (size_t i = 0; i < round->n_decisions; i++) {
@@ -457,7 +473,7 @@ static void run_round(struct round *round)
 	if (round->n_decisions) {
 		r = journal_update(engine->journal, carry_out_all, round);
 		if (r < 0)
-			log_error("journal: %s", strerror(-r));
+			engine_journal_failed(engine, r);
 	}
 }
 

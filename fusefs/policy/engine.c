@@ -15,6 +15,7 @@
 #define JOURNAL_RETRY_MS 1000
 #define BACKGROUND_NICE 10
 #define BATCH_MAX 256
+#define CLOCK_STEP_MS 5000
 
 int engine_init(
 	struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal, int backing_fd)
@@ -42,6 +43,7 @@ int engine_init(
 	if (fstat(backing_fd, &st) < 0)
 		return -errno;
 	engine->root_ino = st.st_ino;
+	engine->root_dev = st.st_dev;
 	if (keys_init(&engine->keys, config->prefix, config->exclude, error, sizeof(error)) < 0) {
 		log_error("%s", error);
 		return -EINVAL;
@@ -142,7 +144,9 @@ static int64_t record_events(struct engine *engine, struct fs_event **held, bool
 	/* Left in the list meanwhile, where more of them wake nobody. */
 	if (wait > 0 && !at_once)
 		return *held || has_events(engine) ? wait : -1;
-	*held = append(*held, engine_take_events(engine));
+	/* While the journal fails, what comes stays in the list, which is bounded. */
+	if (!*held)
+		*held = engine_take_events(engine);
 	if (!*held)
 		return -1;
 	engine->last_commit_ms = clock_ms();
@@ -190,6 +194,21 @@ static int64_t dispatch_if_due(struct engine *engine)
 	return engine->dispatch_at_ms > now ? engine->dispatch_at_ms - now : 0;
 }
 
+/* What is due is told by the wall clock, so that it holds over restarts. When that is set, what was due by the old one is
+ * looked for. */
+static void watch_clock(struct engine *engine)
+{
+	int64_t offset = wall_ms() - clock_ms(), step = offset - engine->clock_offset_ms;
+
+	if (engine->clock_offset_ms && (step > CLOCK_STEP_MS || step < -CLOCK_STEP_MS)) {
+		log_warning("the clock was set by %lld ms", (long long)step);
+		engine_want_scan(engine);
+		engine->dispatch_at_ms = 0;
+	}
+	if (!engine->clock_offset_ms || step > CLOCK_STEP_MS || step < -CLOCK_STEP_MS)
+		engine->clock_offset_ms = offset;
+}
+
 void *engine_thread(void *arg)
 {
 	struct engine *engine = arg;
@@ -197,6 +216,7 @@ void *engine_thread(void *arg)
 
 	background_thread();
 	while (!is_stopping(engine)) {
+		watch_clock(engine);
 		int64_t until_record = record_events(engine, &held, false);
 		int64_t until_due = dispatch_if_due(engine);
 		int64_t wait = until_record >= 0 && until_record < until_due ? until_record : until_due;

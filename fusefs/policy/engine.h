@@ -44,9 +44,9 @@ struct flight {
 	char key[JOB_KEY_MAX + 1];
 	char path[ENGINE_PATH_MAX];
 	int fd;
-	struct stat st; /* when it was sent */
+	struct stat st;  /* when it was sent */
+	int64_t sent_ms; /* CLOCK_REALTIME */
 	int64_t birth_ns;
-	bool cancelled;
 };
 
 struct engine_counters {
@@ -63,6 +63,7 @@ struct engine {
 	struct journal *journal;
 	int backing_fd;
 	uint64_t root_ino;
+	dev_t root_dev;
 	struct engine_counters counters;
 
 	pthread_mutex_t lock;
@@ -80,9 +81,11 @@ struct engine {
 	uint32_t capacity; /* of the uploader */
 	uint32_t n_flights;
 	uint64_t last_job_id;
-	struct flight *flights; /* ENGINE_FLIGHTS_MAX */
-	int64_t pause_until_ms; /* clock_ms(): the endpoint is down */
-	uint32_t pauses;        /* in a row */
+	struct flight *flights;  /* ENGINE_FLIGHTS_MAX */
+	int64_t pause_until_ms;  /* clock_ms(): the endpoint is down */
+	bool ask_first;          /* results were lost: what is sent may be there already */
+	uint32_t pauses;         /* in a row */
+	int64_t clock_offset_ms; /* wall clock less monotonic, when last looked at; 0: never */
 	int64_t last_commit_ms;
 	int64_t dispatch_at_ms; /* clock_ms(): no reason to look at the queue before */
 };
@@ -100,6 +103,9 @@ void engine_set_error(struct engine *engine, const char *text);
 /* apply.c: events into the journal, in one transaction. Frees them if the result is 0. */
 int engine_apply(struct engine *engine, struct fs_event *events) _must_check_;
 
+/* Takes a name out, and the file with its last one; only if it is that inode's (0: whoever's). */
+int engine_drop_name(struct journal_txn *txn, uint64_t dir, const char *name, uint64_t only_ino);
+
 /* paths.c: the path of a name below the data directory, by the journal's records of directories. 0; -ENOENT when one
  * of them is not known (the scan will find it); -ENAMETOOLONG. */
 int engine_path(const struct engine *engine, struct journal_txn *txn, uint64_t dir, const char *name,
@@ -112,6 +118,8 @@ int engine_open(const struct engine *engine, const char *path, int flags) _must_
 int64_t engine_dispatch(struct engine *engine);
 
 /* results.c */
+/* A write to the journal failed: says so, and nothing is sent for a while whose result could not be kept. */
+void engine_journal_failed(struct engine *engine, int error);
 /* Records any number of answers in one transaction. */
 void engine_on_results(struct engine *engine, const struct job_result *results, size_t n);
 #define ENGINE_RESULTS_MAX 32
@@ -119,6 +127,8 @@ void engine_on_results(struct engine *engine, const struct job_result *results, 
 void engine_recall_flights(struct engine *engine);
 struct flight *engine_find_flight(struct engine *engine, uint64_t id);
 bool engine_is_in_flight(const struct engine *engine, uint64_t ino);
+/* Two jobs for one key could end in either order: there is one at a time. */
+bool engine_is_key_in_flight(const struct engine *engine, const char *key);
 void engine_land(struct engine *engine, struct flight *flight);
 
 /* link.c: the uploader's socket. */

@@ -9,6 +9,9 @@
 #include "fusefs/policy/engine.h"
 #include "uploader/base/log.h"
 #include "uploader/base/sock.h"
+#include "uploader/base/units.h"
+
+#define UNPARK_BATCH 256
 
 int engine_link_open(struct engine *engine)
 {
@@ -63,31 +66,32 @@ void engine_link_close(struct engine *engine)
 	engine_recall_flights(engine);
 }
 
-static int unpark(const struct journal_file *file, void *arg)
-{
-	struct {
-		size_t count;
-		uint64_t inos[64];
-	} *list = arg;
+struct parked {
+	int64_t now_ms;
+	size_t count;
+	uint64_t inos[UNPARK_BATCH];
+};
 
-	list->inos[list->count++] = file->ino;
-	return list->count == ARRAY_SIZE(list->inos);
+static int note_parked(const struct journal_file *file, void *arg)
+{
+	struct parked *parked = arg;
+
+	if (file->due_ms > parked->now_ms)
+		parked->inos[parked->count++] = file->ino;
+	return parked->count == UNPARK_BATCH;
 }
 
-/* A new uploader may have other credentials: what was parked is tried again. A few now, the others by their time. */
-static int unpark_some(struct journal_txn *txn, void *arg)
+static int unpark_batch(struct journal_txn *txn, void *arg)
 {
-	struct {
-		size_t count;
-		uint64_t inos[64];
-	} list = {0};
-	int r = journal_each_parked(txn, unpark, &list);
+	struct parked *parked = arg;
 
-	(void)arg;
-	for (size_t i = 0; r >= 0 && i < list.count; i++) {
+	parked->count = 0;
+	int r = journal_each_parked(txn, note_parked, parked);
+
+	for (size_t i = 0; r >= 0 && i < parked->count; i++) {
 		struct journal_file file;
 
-		r = journal_get_file(txn, list.inos[i], &file);
+		r = journal_get_file(txn, parked->inos[i], &file);
 		if (r == 0) {
 			file.due_ms = 0;
 			file.attempts = 0;
@@ -95,6 +99,17 @@ static int unpark_some(struct journal_txn *txn, void *arg)
 		}
 	}
 	return r < 0 ? r : 0;
+}
+
+/* A new uploader may have other credentials, another endpoint: all that was parked is tried again. */
+static int unpark(struct engine *engine)
+{
+	struct parked parked = {.now_ms = wall_ms(), .count = UNPARK_BATCH};
+	int r = 0;
+
+	while (r == 0 && parked.count == UNPARK_BATCH)
+		r = journal_update(engine->journal, unpark_batch, &parked);
+	return r;
 }
 
 static int on_hello(struct engine *engine, const void *bytes, size_t length)
@@ -108,7 +123,7 @@ static int on_hello(struct engine *engine, const void *bytes, size_t length)
 	engine->pauses = 0;
 	atomic_store(&engine->counters.connected, true);
 	log_info("uploader connected, takes %u jobs", hello.capacity);
-	return journal_update(engine->journal, unpark_some, NULL);
+	return unpark(engine);
 }
 
 static int on_message(struct engine *engine, const void *bytes, size_t length, struct job_result *results, size_t *n)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fusefs/fs/fs.h"
+#include "fusefs/policy/keys.h"
 #include "fusefs/policy/service.h"
 #include "uploader/base/config.h"
 #include "uploader/base/log.h"
@@ -100,8 +101,12 @@ int main(int argc, char **argv)
 		return usage(stdout, EXIT_DONE);
 	if (r == 0 && argc == 3 && !strcmp(argv[1], "--debug"))
 		return debug(argv[2]);
+	struct keys keys;
+
 	if (r == 0)
 		r = config_require_target(&config, error);
+	if (r == 0)
+		r = keys_init(&keys, config.prefix, config.exclude, error, sizeof(error));
 	if (r < 0) {
 		fprintf(stderr, "ebbfs-fusefs: %s\n", error);
 		return EXIT_USAGE;

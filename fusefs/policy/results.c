@@ -12,6 +12,8 @@
 #define RETRY_MAX_MS 60000
 #define PARK_BASE_MS 30000
 #define PARK_MAX_MS 600000
+#define BLAMELESS_ATTEMPTS 3
+#define JOURNAL_PAUSE_MS 5000
 #define PAUSE_BASE_MS 500
 #define PAUSE_MAX_MS 10000
 #define COARSE_CLOCK_NS (NSEC_PER_SEC / 10) /* a tick is 10 ms at most */
@@ -29,6 +31,15 @@ bool engine_is_in_flight(const struct engine *engine, uint64_t ino)
 {
 	for (size_t i = 0; engine->n_flights && i < ENGINE_FLIGHTS_MAX; i++) {
 		if (engine->flights[i].id && engine->flights[i].ino == ino)
+			return true;
+	}
+	return false;
+}
+
+bool engine_is_key_in_flight(const struct engine *engine, const char *key)
+{
+	for (size_t i = 0; engine->n_flights && i < ENGINE_FLIGHTS_MAX; i++) {
+		if (engine->flights[i].id && !strcmp(engine->flights[i].key, key))
 			return true;
 	}
 	return false;
@@ -72,8 +83,8 @@ static int put_receipt(struct journal_txn *txn, const struct landing *landing, s
 	const struct job_result *result = landing->result;
 	const struct flight *flight = landing->flight;
 	struct journal_entry entry;
-	/* A copy of known content is not read again: the digests of its blocks are those of the old receipt. */
-	bool same_blocks = result->way == JOB_WAY_COPIED && !result->n_blocks &&
+	/* Known content that is copied, or found there, is not read again: the digests of its blocks are those of the old receipt. */
+	bool same_blocks = result->way != JOB_WAY_PUT && !result->n_blocks &&
 			   file->proven_generation == flight->generation &&
 			   !memcmp(file->sha256, result->sha256, JOB_SHA256_BYTES);
 
@@ -81,7 +92,9 @@ static int put_receipt(struct journal_txn *txn, const struct landing *landing, s
 	file->proven_generation = flight->generation;
 	file->size = result->size;
 	file->mtime_ns = timespec_ns(flight->st.st_mtim);
-	file->ctime_ns = trusted_ctime(&landing->now);
+	/* Touched while it was read or proven: what the time stamps say is not about the bytes that were read. */
+	file->ctime_ns =
+		timespec_ns(landing->now.st_ctim) == timespec_ns(flight->st.st_ctim) ? trusted_ctime(&flight->st) : 0;
 	memcpy(file->sha256, result->sha256, JOB_SHA256_BYTES);
 	memcpy(file->md5, result->md5, JOB_MD5_BYTES);
 	if (!same_blocks) {
@@ -133,8 +146,8 @@ static void put_off(struct journal_file *file, const struct landing *landing)
 	int64_t delay = parked ? backoff_ms(file->attempts, PARK_BASE_MS, PARK_MAX_MS)
 			       : backoff_ms(file->attempts, RETRY_BASE_MS, RETRY_MAX_MS);
 
-	/* The endpoint as a whole is watched by the pause; the file itself is not to blame. */
-	if (result->endpoint_down)
+	/* The endpoint as a whole is watched by the pause; the file is not to blame, unless it goes on like that. */
+	if (result->endpoint_down && file->attempts < BLAMELESS_ATTEMPTS)
 		delay = 0;
 	file->work = parked ? JOURNAL_PARKED : JOURNAL_WAITING;
 	file->due_ms = wall_ms() + delay;
@@ -227,7 +240,8 @@ static void count(struct engine *engine, const struct flight *flight, const stru
 	engine_set_error(engine, result->text);
 	if (result->outcome == JOB_PARKED)
 		log_warning("parked path=%s: %s", log_quote(flight->path, quoted), result->text);
-	if (result->endpoint_down) {
+	/* Another job went through meanwhile: it is not the endpoint as a whole. */
+	if (result->endpoint_down && atomic_load(&counters->last_success_ms) < flight->sent_ms) {
 		int64_t pause = backoff_ms(engine->pauses, PAUSE_BASE_MS, PAUSE_MAX_MS);
 
 		if (engine->pauses == 0)
@@ -236,6 +250,14 @@ static void count(struct engine *engine, const struct flight *flight, const stru
 			engine->pauses++;
 		engine->pause_until_ms = clock_ms() + pause;
 	}
+}
+
+void engine_journal_failed(struct engine *engine, int error)
+{
+	log_error("journal: cannot be written: %s; uploads wait", strerror(-error));
+	engine_set_error(engine, "the journal cannot be written: look at the disk under EBBFS_STATE");
+	engine->pause_until_ms = clock_ms() + JOURNAL_PAUSE_MS;
+	engine->ask_first = true;
 }
 
 static bool prepare(struct engine *engine, const struct job_result *result, struct landing *landing)
@@ -284,7 +306,7 @@ void engine_on_results(struct engine *engine, const struct job_result *results, 
 
 	if (r < 0)
 		/* Not recorded, so not proven: they are found waiting and looked for in the bucket. */
-		log_error("journal: results of %zu jobs are not recorded: %s", landings.n, strerror(-r));
+		engine_journal_failed(engine, r);
 	for (size_t i = 0; i < landings.n; i++) {
 		struct flight *flight = engine_find_flight(engine, landings.list[i].result->id);
 

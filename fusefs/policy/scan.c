@@ -14,7 +14,8 @@
 #include "uploader/base/units.h"
 
 #define CHUNK 128
-#define REST_FACTOR 10 /* rests ten times as long as the last comparison took */
+#define DUE_MAX_MS 3600000 /* later than that is due by a clock that was wrong */
+#define REST_FACTOR 10     /* rests ten times as long as the last comparison took */
 #define WAIT_MAX_MS 60000
 
 struct pending {
@@ -106,7 +107,7 @@ static int compare_file(struct scan *scan, struct journal_txn *txn, struct seen 
 		seen->found = differs ? ENGINE_FOUND_CHANGED : ENGINE_FOUND_IN_DOUBT;
 		return 0;
 	}
-	if (file.work != JOURNAL_IDLE) {
+	if (file.work != JOURNAL_IDLE && file.due_ms < wall_ms() + DUE_MAX_MS) {
 		seen->offer = false; /* it is in the queue and is looked at there */
 		return 0;
 	}
@@ -177,7 +178,9 @@ static bool look_at_names(struct scan *scan, DIR *dir)
 		*seen = (struct seen){0};
 		if (fstatat(scan->dirfd, dent->d_name, &seen->st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue; /* gone meanwhile: its event tells */
-		if (!S_ISREG(seen->st.st_mode) && !S_ISDIR(seen->st.st_mode))
+		/* Another filesystem mounted below has inode numbers of its own: it is served, and not uploaded. */
+		if ((!S_ISREG(seen->st.st_mode) && !S_ISDIR(seen->st.st_mode)) ||
+			seen->st.st_dev != scan->engine->root_dev)
 			continue;
 		snprintf(seen->name, sizeof(seen->name), "%s", dent->d_name);
 		if (++scan->n_seen == CHUNK && !finish_chunk(scan))

@@ -15,7 +15,7 @@
 #include "uploader/base/log.h"
 #include "uploader/base/sock.h"
 
-#define SERVING_THREADS 8
+#define SERVING_THREADS 32 /* one leads, the others are for calls that wait for the disk */
 #define ATTACH_TIMEOUT_MS 10000
 #define THREAD_STACK_BYTES (512U << 10)
 

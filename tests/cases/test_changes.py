@@ -1,6 +1,7 @@
 """Names and content that change before, while and after they are uploaded (DESIGN: life of a file; P1, P5, P8)."""
 
 import os
+import time
 
 import pytest
 
@@ -85,6 +86,31 @@ def test_replaced_by_rename_while_uploading(mounted):
     os.rename(mounted.path("new"), mounted.path("file"))
     go_on(mounted)
     assert mounted.bucket.read(mounted.key("file")) == b"the new one"
+
+
+def test_two_uploads_of_one_key_do_not_race(mounted):
+    """The earlier one could end last, and the later one's receipt would be about bytes that are not there."""
+    stalled_upload(mounted)
+    mounted.write("new", b"the new one")
+    os.rename(mounted.path("new"), mounted.path("file"))
+    time.sleep(3)  # long enough for the new one to be due, and sent if nothing held it back
+    assert mounted.status()["files"]["uploading"] == 1
+    go_on(mounted)
+    assert mounted.bucket.read(mounted.key("file")) == b"the new one"
+    assert mounted.puts("file") == 2
+
+
+def test_content_changed_through_an_excluded_name(make_box):
+    box = make_box(EBBFS_EXCLUDE="*.tmp").start()
+    box.write("file", b"first")
+    box.settle_down()
+    os.rename(box.path("file"), box.path("file.tmp"))
+    os.link(box.path("file.tmp"), box.path("other"))
+    with open(box.path("file.tmp"), "wb") as file:
+        file.write(b"second")
+    os.rename(box.path("file.tmp"), box.path("file"))
+    box.settle_down()
+    assert box.bucket.content() == {box.key("file"): b"second", box.key("other"): b"second"}
 
 
 def test_another_file_is_not_held_up(mounted):

@@ -297,7 +297,8 @@ static bool retry(struct s3_call *call, const struct http_answer *answer, const 
 
 static bool is_down(const struct s3_error *error)
 {
-	return error->status >= 500 || (error->status == 0 && error->class == S3_TRANSIENT);
+	return (error->status >= 500 && error->class != S3_THROTTLED) ||
+	       (error->status == 0 && error->class == S3_TRANSIENT);
 }
 
 static void on_done(void *arg, const struct http_answer *answer)

@@ -70,8 +70,12 @@ static enum s3_class status_class(int status)
 	case 503:
 	case 504:
 		return S3_TRANSIENT;
-	default:
+	case 501:
+	case 505:
 		return S3_REFUSED;
+	default:
+		/* Gateways have numbers of their own (507, 520–530): none of them is the request's fault. */
+		return status >= 500 ? S3_TRANSIENT : S3_REFUSED;
 	}
 }
 

@@ -10,6 +10,7 @@
 
 #define DELAY_MIN_MS 50
 #define DELAY_MAX_MS 1000
+#define STABLE_MS 5000 /* a connection that lived that long was no refusal */
 
 void link_init(struct link *link, const char *directory, struct pool *pool)
 {
@@ -35,8 +36,12 @@ static void lose(struct link *link, const char *why)
 	close(link->fd);
 	link->fd = -1;
 	link->waits = false;
-	link->try_ms = clock_ms() + DELAY_MIN_MS;
-	link->delay_ms = DELAY_MIN_MS;
+	/* One that sends us away at once is asked again ever more seldom. */
+	if (clock_ms() - link->since_ms > STABLE_MS)
+		link->delay_ms = DELAY_MIN_MS;
+	else
+		link->delay_ms = link->delay_ms * 2 < DELAY_MAX_MS ? link->delay_ms * 2 : DELAY_MAX_MS;
+	link->try_ms = clock_ms() + link->delay_ms;
 }
 
 static int greet(int fd, struct link *link)
@@ -58,6 +63,7 @@ static void try_connect(struct link *link)
 
 	if (r == 0) {
 		link->fd = TAKE_FD(fd);
+		link->since_ms = now;
 		log_info("connected to ebbfs-fusefs: capacity=%u", link->pool->capacity);
 		return;
 	}

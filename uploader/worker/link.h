@@ -12,6 +12,7 @@ struct link {
 	int fd;             /* -1: none */
 	int64_t try_ms;     /* clock_ms() of the next attempt */
 	int64_t delay_ms;   /* after that */
+	int64_t since_ms;   /* clock_ms() when it was connected */
 	bool waits;         /* the socket is full */
 	bool draining;      /* takes no new jobs */
 	struct buf message; /* in and out */

@@ -96,7 +96,8 @@ static void help(void)
 	printf("Usage: ebbfs-uploader [--check] [--NAME VALUE]...\n\n"
 	       "Uploads the files that ebbfs-fusefs hands over. Credentials, region, endpoint\n"
 	       "and CA bundle come from AWS's own variables.\n\n"
-	       "  --check   verify the configuration and that there are credentials, then exit\n");
+	       "  --check            verify the settings and that there are credentials, then exit\n"
+	       "  --check-settings   verify the settings only, then exit\n");
 	config_print_help(stdout);
 }
 
@@ -115,8 +116,14 @@ static int check_credentials(char error[static CREDS_ERROR_MAX])
 	return provider ? creds_get(provider, &creds, error) : -ENOMEM;
 }
 
+enum check {
+	CHECK_NOTHING,
+	CHECK_SETTINGS, /* all but credentials, which may come later */
+	CHECK_ALL,
+};
+
 /* Privileges go first: what cannot be read without them is found out here, not at the first job. */
-static int run(const struct config *config, bool check)
+static int run(const struct config *config, enum check check)
 {
 	char error[CONFIG_ERROR_MAX] = "", why[CREDS_ERROR_MAX] = "", trouble[S3_ERROR_MAX] = "";
 	struct worker worker = {.config = config};
@@ -132,8 +139,10 @@ static int run(const struct config *config, bool check)
 
 	if (r < 0)
 		return complain(r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, *trouble ? trouble : strerror(-r));
+	if (check == CHECK_SETTINGS)
+		return EXIT_DONE;
 	r = check_credentials(why);
-	if (check)
+	if (check == CHECK_ALL)
 		return r < 0 ? complain(EXIT_USAGE, why) : EXIT_DONE;
 	if (r < 0)
 		log_warning("%s; jobs will be parked", why);
@@ -166,9 +175,13 @@ int main(int argc, char **argv)
 	if (r < 0 || config_require_target(&config, error) < 0)
 		return complain(EXIT_USAGE, error);
 	log_init("ebbfs-uploader", config.log_level, config.log_json);
-	bool check = argc == 2 && !strcmp(argv[1], "--check");
+	enum check check = CHECK_NOTHING;
 
-	if (argc > 1 && !check) {
+	if (argc == 2 && !strcmp(argv[1], "--check"))
+		check = CHECK_ALL;
+	else if (argc == 2 && !strcmp(argv[1], "--check-settings"))
+		check = CHECK_SETTINGS;
+	if (argc > 1 && check == CHECK_NOTHING) {
 		log_error("%s: no such option (--help lists them)", argv[1]);
 		return EXIT_USAGE;
 	}

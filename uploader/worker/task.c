@@ -363,6 +363,8 @@ static void copy(struct task *task)
 
 static void act(struct task *task)
 {
+	/* Of the object that was found, if one was: what comes now makes another. */
+	task->result.version_id[0] = '\0';
 	if (task->request.kind == JOB_KIND_COPY)
 		copy(task);
 	else
@@ -432,6 +434,7 @@ static void begin_hashing(struct task *task)
 {
 	task->state = TASK_HASHING;
 	task->hashed_bytes = 0;
+	digest_free(TAKE_PTR(task->digest));
 	task->digest = digest_new(task->request.size);
 	if (!task->digest)
 		finish_local_error(task, -ENOMEM);
