@@ -3,6 +3,7 @@
  * An entry follows its name, a file its inode. Content that changed gets the next generation, and every name of it then
  * waits for an object of that generation. A name that moved keeps where its object is: the new key becomes a copy. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -261,6 +262,16 @@ static int apply_exchanged(struct engine *engine, struct journal_txn *txn, const
 	return r;
 }
 
+/* It was gone when the scan looked; it may have come back since, and its event may have come first. */
+static bool is_there(const struct engine *engine, struct journal_txn *txn, const struct fs_event *event)
+{
+	char path[ENGINE_PATH_MAX];
+	struct stat st;
+
+	return engine_path(engine, txn, event->dir, event->name, path) == 0 &&
+	       fstatat(engine->backing_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == event->ino;
+}
+
 static int apply_one(struct engine *engine, struct journal_txn *txn, const struct fs_event *event)
 {
 	switch ((uint32_t)event->type) {
@@ -279,6 +290,8 @@ static int apply_one(struct engine *engine, struct journal_txn *txn, const struc
 	case ENGINE_EVENT_FOUND:
 		return apply_found(engine, txn, event);
 	case ENGINE_EVENT_GONE:
+		if (is_there(engine, txn, event))
+			return 0;
 		return engine_drop_name(txn, event->dir, event->name, event->ino);
 	default:
 		return -EINVAL;

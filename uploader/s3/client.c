@@ -82,7 +82,11 @@ int s3_client_new(struct s3_client **ret, const struct config *config, struct cr
 	if (r < 0)
 		snprintf(error, S3_ERROR_MAX,
 			"AWS_ENDPOINT_URL=%.120s AWS_REGION=%.60s: must be http(s)://HOST[:PORT] and a region's name",
-			url ? url : "", region);
+			/* Whoever put credentials into it must not find them in a log. */
+			!url               ? ""
+			: strchr(url, '@') ? "(with a user or password)"
+					   : url,
+			region);
 	else if (ca_bundle && access(ca_bundle, R_OK) < 0) {
 		r = -EINVAL;
 		snprintf(error, S3_ERROR_MAX, "AWS_CA_BUNDLE=%.200s: %s", ca_bundle, strerror(errno));
