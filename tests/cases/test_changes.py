@@ -231,6 +231,18 @@ def test_a_rotated_log(mounted):
     mounted.assert_all_arrived()
 
 
+def test_a_rotated_log_keeps_its_object_until_it_has_its_copy(mounted):
+    mounted.write("log", b"old lines")
+    mounted.settle_down()
+    mounted.server.fault("status", "CopyObject", status=503, code="SlowDown")
+    os.rename(mounted.path("log"), mounted.path("log.1"))
+    mounted.write("log", b"new lines")
+    time.sleep(2.5)  # long enough for the new one to be due, not for patience to end
+    assert mounted.bucket.content() == {mounted.key("log"): b"old lines"}
+    go_on(mounted)
+    assert mounted.bucket.content() == {mounted.key("log"): b"new lines", mounted.key("log.1"): b"old lines"}
+
+
 def test_a_rotated_log_when_the_copy_fails_for_a_while(mounted):
     content = mounted.write("log", b"the old log\n")
     mounted.settle_down()
