@@ -77,7 +77,6 @@ class Mount:
         except CannotMount:
             self.stop()
             raise
-        self.children = self.processes()
 
     def wait(self, ready):
         deadline = time.monotonic() + READY_S
@@ -92,19 +91,14 @@ class Mount:
         with open(self.log, "rb") as log:
             return " | ".join(log.read()[-600:].decode("utf-8", "backslashreplace").splitlines()[-5:])
 
-    def processes(self):
-        try:
-            with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="utf-8") as children:
-                return sorted(children.read().split())
-        except FileNotFoundError:
-            return None
-
     def problem(self):
         """A crash that was mended at once would not show in any sequence."""
         if self.process.poll() is not None:
             return f"what serves the mount ended with {self.process.returncode}: {self.tail()}"
-        if self.processes() != self.children:
-            return f"a process behind the mount died and was replaced: {self.tail()}"
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            ended = [line.strip() for line in log if " ended pid=" in line]
+        if ended:
+            return f"a process behind the mount died and was replaced: {ended[0]}"
         return None
 
     def stop(self):
