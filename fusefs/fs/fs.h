@@ -65,10 +65,6 @@ void fs_free(struct fs *fs);
 /* True while a descriptor that can write the file is open through the mount. Any thread. */
 bool fs_has_writer(struct fs *fs, uint64_t ino);
 
-/* Drops what the kernel remembers of the attributes of a file, if it knows the file. Any thread but one that answers
- * a request about it. */
-void fs_forget_attributes(struct fs *fs, uint64_t ino);
-
 struct fs_stats {
 	uint64_t nodes;         /* known to the kernel */
 	uint64_t handles;       /* open descriptors */

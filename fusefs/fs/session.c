@@ -231,17 +231,6 @@ bool fs_has_writer(struct fs *fs, uint64_t ino)
 	return writer;
 }
 
-void fs_forget_attributes(struct fs *fs, uint64_t ino)
-{
-	pthread_mutex_lock(&fs->table.lock);
-	const struct node *node = table_find_locked(&fs->table, fs->dev, ino);
-	fuse_ino_t id = node && node->lookups ? table_id_locked(&fs->table, node) : 0;
-
-	pthread_mutex_unlock(&fs->table.lock);
-	if (id)
-		fuse_lowlevel_notify_inval_inode(fs->session, id, -1, 0);
-}
-
 void fs_get_stats(struct fs *fs, struct fs_stats *ret)
 {
 	*ret = (struct fs_stats){

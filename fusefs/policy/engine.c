@@ -79,7 +79,7 @@ void engine_stop(struct engine *engine)
 	(void)n;
 }
 
-static bool is_stopping(struct engine *engine)
+bool engine_is_stopping(struct engine *engine)
 {
 	pthread_mutex_lock(&engine->lock);
 	bool stopping = engine->stopping;
@@ -215,7 +215,7 @@ void *engine_thread(void *arg)
 	struct fs_event *held = NULL;
 
 	background_thread();
-	while (!is_stopping(engine)) {
+	while (!engine_is_stopping(engine)) {
 		watch_clock(engine);
 		int64_t until_record = record_events(engine, &held, false);
 		int64_t until_due = dispatch_if_due(engine);

@@ -137,7 +137,6 @@ void engine_link_accept(struct engine *engine);
 void engine_link_receive(struct engine *engine);
 void engine_link_close(struct engine *engine);
 int engine_link_send(struct engine *engine, const struct job_request *request, int fd) _must_check_;
-void engine_link_cancel(struct engine *engine, uint64_t id);
 
 /* engine.c */
 int engine_init(struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal,
@@ -145,6 +144,7 @@ int engine_init(struct engine *engine, const struct config *config, struct fs *f
 void engine_done(struct engine *engine);
 void *engine_thread(void *arg); /* the engine */
 void engine_stop(struct engine *engine);
+bool engine_is_stopping(struct engine *engine);
 void background_thread(void); /* what the calling thread does may wait for others */
 
 /* scan.c: a thread that compares the tree with the journal when engine.scan_wanted is set. */

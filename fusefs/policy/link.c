@@ -190,13 +190,3 @@ int engine_link_send(struct engine *engine, const struct job_request *request, i
 
 	return r < 0 ? r : sock_send(engine->uploader_fd, message.data, message.length, &fd, 1);
 }
-
-void engine_link_cancel(struct engine *engine, uint64_t id)
-{
-	_cleanup_buf_ struct buf message = {.max = JOB_MESSAGE_MAX};
-
-	/* Full: the job ends by itself. */
-	if (engine->uploader_fd >= 0 && job_encode_cancel(&message, id) == 0 &&
-		sock_send(engine->uploader_fd, message.data, message.length, NULL, 0) < 0)
-		log_debug("a job could not be cancelled");
-}

@@ -336,21 +336,12 @@ static void serve_peer(struct engine *engine, int fd)
 	buf_done(&answer.text);
 }
 
-static bool is_stopping(struct engine *engine)
-{
-	pthread_mutex_lock(&engine->lock);
-	bool stopping = engine->stopping;
-
-	pthread_mutex_unlock(&engine->lock);
-	return stopping;
-}
-
 void *status_thread(void *arg)
 {
 	struct status_server *server = arg;
 	struct pollfd listening = {.fd = server->listen_fd, .events = POLLIN};
 
-	while (!is_stopping(server->engine)) {
+	while (!engine_is_stopping(server->engine)) {
 		if (poll(&listening, 1, POLL_MS) <= 0)
 			continue;
 		_cleanup_close_ int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
