@@ -39,6 +39,10 @@ struct fs_event {
  * changes of one directory happened: it must not block. */
 typedef void fs_event_fn(struct fs_event *event, void *arg);
 
+/* fd leads to an inode that has no name any more: whoever keeps it (dup(2)) lets it outlive this process. fd -1: not
+ * needed any more. On FUSE threads, in order, under a lock: it must not block, and not call back. */
+typedef void fs_pin_fn(uint64_t node_id, int fd, void *arg);
+
 struct fs_options {
 	int backing_fd;         /* taken over */
 	int fuse_fd;            /* taken over; -1: mount at `mountpoint` through fusermount3 */
@@ -49,13 +53,27 @@ struct fs_options {
 	unsigned int threads;   /* that serve; at least 1 */
 	fs_event_fn *on_event;  /* NULL: nobody listens */
 	void *event_arg;
+	fs_pin_fn *on_pin; /* NULL: pins end with the process */
+	void *pin_arg;
 };
 
-/* Sets up the connection; nothing is served yet. 0 or -errno, with descriptors taken over in either case. */
+/* Sets up the connection; nothing is served yet. A state that an earlier process left in state_fd is gone on with. 0 or
+ * -errno (-EPROTO: that state is of a version that this program cannot read), with descriptors taken over in either
+ * case. */
 int fs_new(const struct fs_options *options, struct fs **ret) _must_check_;
 
 /* Serves until fs_stop() or until the mount is gone, from threads of its own; returns 0 or -errno. Blocks. */
 int fs_serve(struct fs *fs) _must_check_;
+
+/* A pin of an earlier process, taken over. Before fs_serve(). */
+void fs_adopt_pin(struct fs *fs, uint64_t node_id, int fd);
+
+/* Calls back with every pin there is, under the same lock as on_pin. */
+void fs_each_pin(struct fs *fs, fs_pin_fn *fn, void *arg);
+
+/* Whether requests get on: false when the threads that serve are stuck on each other, or in a loop, for some seconds;
+ * waiting for a disk is no such thing. One thread, a few times a second. */
+bool fs_is_alive(struct fs *fs);
 
 /* Lets fs_serve() return after the requests in hand. Any thread, also a signal handler. */
 void fs_stop(struct fs *fs);

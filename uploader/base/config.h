@@ -44,6 +44,7 @@ struct config {
 	uint32_t uploader_uid, uploader_gid;
 	int64_t settle_ms;
 	int64_t drain_ms;
+	int64_t fail_open_ms; /* EBBFS_FAIL_OPEN_AFTER */
 	uint32_t connections;
 	enum config_addressing addressing;
 	bool passthrough; /* false: EBBFS_PASSTHROUGH=no */
