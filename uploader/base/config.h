@@ -19,6 +19,8 @@
 #define EXIT_USAGE 2
 #define EXIT_NOT_RUNNING 3
 #define EXIT_TIMED_OUT 4
+/* Between ebbfs-fusefs and `ebbfs run`: the state of the mount is in a form that this version cannot go on with. */
+#define EXIT_FOREIGN_STATE 5
 
 #define CONFIG_BUCKET_MAX 256
 #define CONFIG_PREFIX_MAX 1024

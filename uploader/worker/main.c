@@ -6,6 +6,7 @@
 
 #include "uploader/base/config.h"
 #include "uploader/base/log.h"
+#include "uploader/base/notify.h"
 #include "uploader/base/units.h"
 #include "uploader/worker/link.h"
 #include "uploader/worker/privs.h"
@@ -19,6 +20,7 @@ struct worker {
 	struct link link;
 	int signals;         /* signalfd */
 	int64_t deadline_ms; /* clock_ms() when draining ends */
+	int64_t alive_ms;    /* clock_ms() of the next sign of life */
 	bool stop;
 };
 
@@ -49,6 +51,20 @@ static void drain(struct worker *worker)
 	}
 }
 
+/* Returns timeout_ms, lowered to the next sign of life. */
+static int say_alive(struct worker *worker, int timeout_ms)
+{
+	int64_t interval_ms = notify_interval_ms(), now = clock_ms();
+
+	if (interval_ms == 0)
+		return timeout_ms;
+	if (now >= worker->alive_ms) {
+		notify_alive();
+		worker->alive_ms = now + interval_ms;
+	}
+	return worker->alive_ms - now < timeout_ms ? (int)(worker->alive_ms - now) : timeout_ms;
+}
+
 static void loop(struct worker *worker)
 {
 	bool more = false;
@@ -61,6 +77,7 @@ static void loop(struct worker *worker)
 		fds[1] = link_poll(&worker->link, &timeout_ms);
 		if (worker->link.draining && left < timeout_ms)
 			timeout_ms = left > 0 ? (int)left : 0;
+		timeout_ms = say_alive(worker, timeout_ms);
 		s3_client_wait(worker->client, fds, fds[1].fd >= 0 ? 2 : 1, timeout_ms);
 		if (fds[0].revents)
 			on_signal(worker);
@@ -129,6 +146,7 @@ static int run(const struct config *config, enum check check)
 	struct worker worker = {.config = config};
 	_cleanup_(s3_client_freep) struct s3_client *client = NULL;
 
+	notify_init(); /* its socket could not be reached without privileges */
 	if (privs_drop(config, error) < 0)
 		return complain(EXIT_FAILED, error);
 	struct creds_provider *provider = creds_chain_new();
@@ -155,6 +173,7 @@ static int run(const struct config *config, enum check check)
 	link_init(&worker.link, config->run, &worker.pool);
 	log_info("ready: endpoint=%s bucket=%s connections=%u", s3_client_endpoint(client), config->bucket,
 		config->connections);
+	notify_ready();
 	loop(&worker);
 	pool_done(&worker.pool);
 	link_done(&worker.link);
