@@ -23,6 +23,7 @@ struct journal {
 	struct buf scratch; /* under the store's update lock */
 	int directory_fd;
 	int lock_fd;
+	bool cut_off;
 	char moved_aside[64];
 };
 
@@ -210,12 +211,11 @@ static int move_aside(struct journal *journal)
 
 static int open_owned(struct journal *journal, const char *directory, size_t map_bytes, bool *ret_fresh)
 {
-	bool unclean = false;
-	int r = own(journal, directory, &unclean);
+	int r = own(journal, directory, &journal->cut_off);
 
 	if (r < 0)
 		return r;
-	r = adopt_store(journal, directory, map_bytes, unclean, ret_fresh);
+	r = adopt_store(journal, directory, map_bytes, journal->cut_off, ret_fresh);
 	if (r == -EIO) {
 		r = move_aside(journal);
 		if (r == 0)
@@ -258,6 +258,11 @@ int journal_open(const char *directory, struct journal **ret, bool *ret_fresh)
 const char *journal_moved_aside(const struct journal *journal)
 {
 	return journal->moved_aside[0] ? journal->moved_aside : NULL;
+}
+
+bool journal_was_cut_off(const struct journal *journal)
+{
+	return journal->cut_off;
 }
 
 void journal_close(struct journal *journal)

@@ -86,13 +86,17 @@ struct journal_txn;
 /* Opens or makes the journal in a directory that exists. -EBUSY: another process owns it. -EPROTO: a newer release
  * wrote it; nothing was touched. A store that cannot be read is moved aside to data.mdb.damaged-TIME (*ret_fresh is
  * then true, as for a new one), never deleted. After an end without journal_close() the whole store is read once.
- * Blocks; may fork for a moment, so call it before other threads run. One journal per process. */
+ * Blocks; may fork for a moment: a child that closes every descriptor but what it opens itself, and dies with the
+ * calling thread. Any thread. One journal per process. */
 int journal_open(const char *directory, struct journal **ret, bool *ret_fresh) _must_check_;
 void journal_close(struct journal *journal); /* NULL allowed */
 DEFINE_CLEANUP(struct journal *, journal_close);
 
 /* The name, in the directory, that a damaged store was moved to by journal_open(), for the log; NULL: none was. */
 const char *journal_moved_aside(const struct journal *journal);
+
+/* Whether its last owner ended without journal_close(): what it had begun then is not known to have ended. */
+bool journal_was_cut_off(const struct journal *journal);
 
 /* Runs work() in a write transaction and commits it, durably, if it returned 0. The store is enlarged and work() run
  * again, from a clean transaction, when it was full: work() must give the same result twice. Returns work()'s error

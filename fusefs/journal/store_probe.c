@@ -1,7 +1,9 @@
 /* A look at everything, in a child: LMDB trusts its pages, and bad ones end in an assertion, SIGBUS or SIGSEGV. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -88,11 +90,15 @@ static int probe(const char *directory, visit_fn visit)
 	return r == 0 ? PROBE_SOUND : PROBE_DAMAGED;
 }
 
-static void child(const char *directory, visit_fn visit)
+static void child(const char *directory, visit_fn visit, pid_t parent)
 {
 	static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 	const struct rlimit no_core = {0, 0};
 
+	/* Others learn of the parent's death by the end of its connections: none of them may live on here. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (close_range(STDERR_FILENO + 1, UINT_MAX, 0) < 0 || getppid() != parent)
+		_exit(PROBE_FAILED);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], SIG_DFL);
 	(void)setrlimit(RLIMIT_CORE, &no_core);
@@ -102,12 +108,12 @@ static void child(const char *directory, visit_fn visit)
 int store_probe(const char *directory, visit_fn visit)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t self = getpid(), pid = fork();
 
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		child(directory, visit);
+		child(directory, visit, self);
 	while (waitpid(pid, &status, 0) < 0) {
 		if (errno != EINTR)
 			return -errno;

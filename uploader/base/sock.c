@@ -9,7 +9,7 @@
 
 /* A socket, and the address of its name in the directory *ret_dirfd: /proc/self/fd/N/name always fits, however long the
  * directory's own path is. The descriptor or -errno; *ret_dirfd is the caller's in either case. */
-static int new_socket(const char *directory, const char *name, struct sockaddr_un *ret, int *ret_dirfd)
+static int new_socket(const char *directory, const char *name, int flags, struct sockaddr_un *ret, int *ret_dirfd)
 {
 	*ret_dirfd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (*ret_dirfd < 0)
@@ -19,7 +19,7 @@ static int new_socket(const char *directory, const char *name, struct sockaddr_u
 
 	if (n < 0 || (size_t)n >= sizeof(ret->sun_path))
 		return -ENAMETOOLONG;
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -28,7 +28,7 @@ int sock_listen(const char *directory, const char *name, mode_t mode)
 {
 	_cleanup_close_ int dirfd = -1;
 	struct sockaddr_un address;
-	_cleanup_close_ int fd = new_socket(directory, name, &address, &dirfd);
+	_cleanup_close_ int fd = new_socket(directory, name, 0, &address, &dirfd);
 
 	if (fd < 0)
 		return fd;
@@ -42,17 +42,27 @@ int sock_listen(const char *directory, const char *name, mode_t mode)
 	return TAKE_FD(fd);
 }
 
-int sock_connect(const char *directory, const char *name)
+static int connect_with(const char *directory, const char *name, int flags)
 {
 	_cleanup_close_ int dirfd = -1;
 	struct sockaddr_un address;
-	_cleanup_close_ int fd = new_socket(directory, name, &address, &dirfd);
+	_cleanup_close_ int fd = new_socket(directory, name, flags, &address, &dirfd);
 
 	if (fd < 0)
 		return fd;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+int sock_connect(const char *directory, const char *name)
+{
+	return connect_with(directory, name, 0);
+}
+
+int sock_try_connect(const char *directory, const char *name)
+{
+	return connect_with(directory, name, SOCK_NONBLOCK);
 }
 
 int sock_send(int fd, const void *bytes, size_t length, const int *fds, size_t n_fds)

@@ -19,6 +19,10 @@ int sock_listen(const char *directory, const char *name, mode_t mode) _must_chec
 /* Returns a connected descriptor, or -errno (-ENOENT, -ECONNREFUSED: nobody listens). */
 int sock_connect(const char *directory, const char *name) _must_check_;
 
+/* The same without waiting for the other side to accept: -EAGAIN when too many wait there. The descriptor does not
+ * block either. */
+int sock_try_connect(const char *directory, const char *name) _must_check_;
+
 /* Sends one message with n_fds descriptors, which stay the caller's. Never raises SIGPIPE. 0 or -errno (-EAGAIN on
  * a non-blocking socket that is full). */
 int sock_send(int fd, const void *bytes, size_t length, const int *fds, size_t n_fds) _must_check_;
