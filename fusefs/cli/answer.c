@@ -59,6 +59,7 @@ void answer_read_status(const json_t *json, struct status *ret)
 	*ret = (struct status){
 		.serving = is_text(json, "state", "serving"),
 		.scanning = !is_text(json, "scan", "done"),
+		.no_journal = is_text(json, "journal", "absent"),
 		.uploader = is_text(json, "uploader", "connected"),
 		.passthrough = json_is_true(json_object_get(json, "passthrough")),
 		.dirty = number(json, "files", "dirty"),

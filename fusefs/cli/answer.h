@@ -18,6 +18,7 @@ static inline void cleanup_json(json_t **json)
 /* Numbers that the answer lacks are 0, ages that it lacks or that are null are -1. */
 struct status {
 	bool serving, scanning, uploader, passthrough;
+	bool no_journal; /* nothing is recorded or uploaded */
 	int64_t dirty; /* open for writing, or closed so lately that it is not known yet */
 	int64_t settling, queued, uploading, parked, proven, known;
 	int64_t uploaded, present, copied; /* since fusefs started */

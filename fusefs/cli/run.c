@@ -12,7 +12,6 @@
 #include "fusefs/anchor/mount.h"
 #include "fusefs/cli/child.h"
 #include "fusefs/cli/cli.h"
-#include "fusefs/cli/leftover.h"
 #include "fusefs/cli/program.h"
 #include "fusefs/cli/supervise.h"
 #include "fusefs/policy/keys.h"
@@ -154,18 +153,16 @@ static int check_uploader(const char *path)
 	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE ? EXIT_USAGE : 0;
 }
 
-static int run_parts(const struct config *config, const enum part *parts, size_t n, const char *kind)
+static int run_children(const struct config *config, struct child *children, size_t n, const char *kind)
 {
-	struct child children[PARTS] = {0};
 	char record[64];
 
 	for (size_t i = 0; i < n; i++) {
-		children[i].part = parts[i];
-		if (program_find(part_program(parts[i]), children[i].path) < 0)
+		if (program_find(part_program(children[i].part), children[i].images.path) < 0)
 			return cli_fail(EXIT_FAILED, "cannot find %s; set EBBFS_BIN to its directory",
-				part_program(parts[i]));
+				part_program(children[i].part));
 	}
-	int r = n == PARTS ? check_uploader(children[PART_UPLOADER].path) : 0;
+	int r = n == PARTS ? check_uploader(children[PART_UPLOADER].images.path) : 0;
 
 	if (r == 0)
 		r = make_directory("EBBFS_RUN", config->run, 0755);
@@ -179,14 +176,25 @@ static int run_parts(const struct config *config, const enum part *parts, size_t
 	if (lock < 0)
 		return EXIT_FAILED;
 	snprintf(record, sizeof(record), "%s.children", kind);
-	leftover_end(config->run, record);
-
 	int code = supervise(config, children, n, record);
 
 	/* An anchor alone that ends may leave its mount to the fusefs that serves it. */
 	if (n == PARTS && clear_mount(config) && code == EXIT_DONE)
 		code = EXIT_FAILED;
 	log_info("ended exit=%d", code);
+	return code;
+}
+
+static int run_parts(const struct config *config, const enum part *parts, size_t n, const char *kind)
+{
+	struct child children[PARTS];
+
+	for (size_t i = 0; i < n; i++)
+		child_init(&children[i], parts[i]);
+	int code = run_children(config, children, n, kind);
+
+	for (size_t i = 0; i < n; i++)
+		child_done(&children[i]);
 	return code;
 }
 
@@ -216,12 +224,17 @@ const struct command command_run = {
 	.arguments = "[anchor|fusefs|uploader]",
 	.summary = "mount, serve and upload, in the foreground",
 	.help = "Starts ebbfs-anchor, ebbfs-fusefs and ebbfs-uploader, or the one that is named,\n"
-		"and starts again whatever dies. The AWS_* variables reach the uploader only.\n\n"
+		"and starts again at once whatever dies, or is silent for 3 s (the uploader: 10 s)\n"
+		"although it has said that it is alive. The vendor program notices neither. The\n"
+		"AWS_* variables reach the uploader only.\n\n"
 		"SIGTERM or SIGINT ends it in order: it waits up to EBBFS_DRAIN until every\n"
 		"closed file is in S3, then ends uploader, fusefs and anchor and leaves the plain\n"
 		"directory. A second signal skips the waiting.\n\n"
 		"Killed by SIGKILL, its children go on serving; the next `ebbfs run` with the\n"
-		"same EBBFS_RUN ends them first.\n\n"
+		"same EBBFS_RUN replaces them one by one, without a break. A new version on disk\n"
+		"is taken at the next start of each part. If a new ebbfs-fusefs cannot go on with\n"
+		"the state of the mount, the version that ran before serves again.\n\n"
+		"Under a supervisor of its own it says READY=1 and WATCHDOG=1 (sd_notify(3)).\n\n"
 		"Exit codes: 0 ended in order, 1 could not start or something had to be forced,\n"
 		"2 the configuration is wrong: nothing was mounted.",
 	.run = run,

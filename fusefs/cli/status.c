@@ -23,6 +23,8 @@ static bool is_flowing(const struct status *status)
 {
 	double success = status->last_success_seconds, failure = status->last_failure_seconds;
 
+	if (status->no_journal)
+		return false;
 	if (status->queued + status->uploading == 0)
 		return true;
 	if (!status->uploader)
@@ -37,7 +39,9 @@ static void print_not_flowing(const struct status *status)
 	char since[24];
 
 	printf("NOT FLOWING: ");
-	if (!status->uploader)
+	if (status->no_journal)
+		printf("the journal is not open");
+	else if (!status->uploader)
 		printf("the uploader is not there");
 	else if (status->last_success_seconds < 0)
 		printf("S3 has never answered");

@@ -1,36 +1,42 @@
-/* One loop over signals and deadlines. The phases:
+/* One loop over signals, messages and deadlines. The phases:
  *
  *   START  children begin one after the other, each when the one before is ready; a death now ends the run with 1,
  *          since nothing depends on ebbfs yet and the last line of the log says why (but a fusefs or an uploader
- *          alone starts again: it may be waiting for its anchor in another container)
- *   RUN    who dies is started again
+ *          alone starts again: it may be waiting for its anchor in another container; and so do all when they replace
+ *          what an earlier run left serving)
+ *   RUN    who dies or falls silent is started again
  *   DRAIN  as RUN, and a helper process waits until everything is uploaded
  *   STOP   the children are ended from the last to the first
  *
- * What may block (asking fusefs) is done by the helper, a fork of this process: the loop never waits for anything but
- * its signals. */
+ * What may block is done by the helper: between a death and the next start there is nothing but a fork, a record
+ * of who it is, and the start. Log lines come after it. */
 #include "fusefs/cli/supervise.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 
-#include "fusefs/anchor/handover.h"
-#include "fusefs/cli/drain.h"
+#include "fusefs/cli/helper.h"
 #include "fusefs/cli/leftover.h"
+#include "fusefs/cli/replace.h"
+#include "fusefs/cli/watch.h"
 #include "uploader/base/log.h"
-#include "uploader/base/sock.h"
+#include "uploader/base/notify.h"
 #include "uploader/base/units.h"
 
-#define READY_STEP_MS 10
+#define STEP_MS 10
 #define STOP_MS 10000
 #define KILL_MS 2000
+/* The uploader goes on with what it has in hand, and stops at a second signal: by then, it had its time. */
+#define HURRY_MS 1000
+/* A loop that is as late was stopped, or hardly ran, and what it did not hear says nothing. */
+#define LATE_MS 500
+#define MESSAGES_A_TURN 64
 
 enum phase {
 	PHASE_START,
@@ -40,16 +46,29 @@ enum phase {
 	PHASE_END,
 };
 
+/* How the one process that is being ended is told, step by step. */
+struct ending {
+	unsigned int signals; /* sent so far; 0: none is being ended */
+	int64_t deadline_ms;  /* of the next one */
+};
+
 struct supervisor {
 	const struct config *config;
-	struct child *children; /* in the order of their start */
+	struct child *children;
 	size_t n;
 	const char *record;
+	int notify_fd;
+	char notify_path[PATH_MAX];
 	enum phase phase;
-	size_t begun; /* START: how many were started; STOP: the children before this one still have to end */
-	bool serving; /* START: the helper says that fusefs answers */
-	pid_t helper; /* 0: none */
-	int64_t deadline_ms;
+
+	struct replace replace; /* START: in which order */
+	size_t at;              /* START: place in that order; STOP: the children before this one still have to end */
+	bool begun[PARTS];      /* by part: was started by us */
+	bool serving;           /* START: the helper says that fusefs answers */
+	struct ending ending;   /* STOP: of children[at - 1]; START: of the leftover whose turn it is */
+
+	pid_t helper;     /* 0: none */
+	int64_t alive_ms; /* clock_ms() of the next sign of life to our own supervisor */
 	int code;
 };
 
@@ -60,49 +79,6 @@ static bool has(const struct supervisor *supervisor, enum part part)
 			return true;
 	}
 	return false;
-}
-
-/* Waits for ever: whoever does not want to, kills it. */
-static void wait_serving(const struct config *config)
-{
-	struct timespec pause = {.tv_nsec = READY_STEP_MS * 1000000};
-	struct status status = {0};
-
-	while (answer_status(config, 1000, &status) < 0 || !status.serving)
-		nanosleep(&pause, NULL);
-}
-
-static int help_drain(const struct config *config)
-{
-	struct status status;
-	int code = drain_wait(config, config->drain_ms, &status);
-
-	if (!status.serving)
-		log_warning("fusefs does not say what waits; it is uploaded after the next start");
-	else if (code == EXIT_TIMED_OUT || code == EXIT_NOT_RUNNING)
-		log_warning("drain timed out: %" PRId64 " files wait; they are uploaded after the next start",
-			status_waiting(&status));
-	else
-		log_info("drained: %" PRId64 " files in S3, %" PRId64 " parked", status.proven, status.parked);
-	return code;
-}
-
-static void start_helper(struct supervisor *supervisor)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		log_error("fork: %s", strerror(errno));
-	if (pid != 0) {
-		supervisor->helper = pid < 0 ? 0 : pid;
-		return;
-	}
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	setpgid(0, 0);
-	if (supervisor->phase == PHASE_DRAIN)
-		_exit(help_drain(supervisor->config));
-	wait_serving(supervisor->config);
-	_exit(0);
 }
 
 static void kill_helper(struct supervisor *supervisor)
@@ -120,36 +96,83 @@ static void write_record(const struct supervisor *supervisor)
 		log_warning("cannot write %s in EBBFS_RUN: %s", supervisor->record, strerror(-r));
 }
 
-static void start_child(struct supervisor *supervisor, struct child *child)
+static int start(struct supervisor *supervisor, struct child *child)
 {
-	int r = child_start(child);
+	uint64_t mount = child->images.refuses ? image_mount_id(supervisor->config->data) : 0;
+	_cleanup_close_ int gate = -1;
+	int r = images_choose(&child->images, mount);
 
+	if (r == 0)
+		r = child_start(child, supervisor->notify_path, &gate);
+	supervisor->begun[child->part] = true;
 	if (r < 0) {
-		log_error("cannot start %s: %s", part_name(child->part), strerror(-r));
 		child->start_ms = clock_ms() + MSEC_PER_SEC;
+		return r;
 	}
 	write_record(supervisor);
+	child_go(gate);
+	return 0;
 }
 
-static void stop_next(struct supervisor *supervisor)
+static void log_start(const struct child *child, int r)
 {
-	while (supervisor->begun > 0 && !supervisor->children[supervisor->begun - 1].pid)
-		supervisor->begun--;
-	if (supervisor->begun == 0) {
-		supervisor->phase = PHASE_END;
-		return;
+	if (r < 0)
+		log_error("cannot start %s: %s: %s", part_name(child->part), child->images.path, strerror(-r));
+	else
+		log_info("started %s pid=%d%s", part_name(child->part), (int)child->pid,
+			child->images.going_back ? " (the version that ran before)" : "");
+}
+
+/* True while it may still end. `patience_ms`: from the last SIGTERM to SIGKILL. */
+static bool push(struct ending *ending, struct child *child, int64_t patience_ms)
+{
+	unsigned int polite = child->part == PART_UPLOADER ? 2 : 1;
+	int64_t now = clock_ms();
+
+	if (ending->signals > 0 && now < ending->deadline_ms)
+		return true;
+	if (ending->signals > polite) {
+		log_error("%s does not even die; leaving it", part_name(child->part));
+		return false;
 	}
-	kill(supervisor->children[supervisor->begun - 1].pid, SIGTERM);
-	supervisor->deadline_ms = clock_ms() + STOP_MS;
+	if (ending->signals < polite) {
+		child_signal(child, SIGTERM);
+		ending->deadline_ms = now + (ending->signals + 1 < polite ? HURRY_MS : patience_ms);
+	} else {
+		log_warning("%s does not end: killing it", part_name(child->part));
+		child_signal(child, SIGKILL);
+		ending->deadline_ms = now + KILL_MS;
+	}
+	ending->signals++;
+	return true;
+}
+
+static void step_stop(struct supervisor *supervisor)
+{
+	while (supervisor->at > 0) {
+		struct child *child = &supervisor->children[supervisor->at - 1];
+
+		if (child_is_up(child) && push(&supervisor->ending, child, STOP_MS)) {
+			if (child->killed && supervisor->code == EXIT_DONE)
+				supervisor->code = EXIT_FAILED;
+			return;
+		}
+		supervisor->at--;
+		supervisor->ending = (struct ending){0};
+	}
+	supervisor->phase = PHASE_END;
 }
 
 static void begin_stop(struct supervisor *supervisor, int code)
 {
 	kill_helper(supervisor);
 	supervisor->phase = PHASE_STOP;
-	supervisor->begun = supervisor->n;
+	supervisor->at = supervisor->n;
+	supervisor->ending = (struct ending){0};
 	supervisor->code = code;
-	stop_next(supervisor);
+	for (size_t i = 0; i < supervisor->n; i++)
+		supervisor->children[i].killed = false;
+	step_stop(supervisor);
 }
 
 static void begin_drain(struct supervisor *supervisor)
@@ -160,90 +183,146 @@ static void begin_drain(struct supervisor *supervisor)
 	}
 	log_info("ending: first everything that was closed goes to S3; a second signal skips that");
 	supervisor->phase = PHASE_DRAIN;
-	start_helper(supervisor);
+	supervisor->helper = helper_start(supervisor->config, HELPER_DRAIN);
 	if (!supervisor->helper)
 		begin_stop(supervisor, EXIT_DONE);
 }
 
-/* Whether the child that was started last is ready for the next one. */
-static bool is_ready(struct supervisor *supervisor)
+/* Whether the next one may be started. */
+static bool is_ready(struct supervisor *supervisor, const struct child *child)
 {
-	const struct child *last = &supervisor->children[supervisor->begun - 1];
+	if (child->part == PART_ANCHOR)
+		return replace_anchor_ready(&supervisor->replace, supervisor->config, child);
+	if (child->part == PART_FUSEFS && !supervisor->serving && !supervisor->helper)
+		supervisor->helper = helper_start(supervisor->config, HELPER_SERVING);
+	return child->part != PART_FUSEFS || supervisor->serving || replace_gives_up(&supervisor->replace);
+}
 
-	if (last->part == PART_ANCHOR) {
-		_cleanup_close_ int fd = sock_connect(supervisor->config->run, HANDOVER_SOCKET);
-
-		return fd >= 0;
+static bool step_start_one(struct supervisor *supervisor, struct child *child)
+{
+	if (child->old_fd >= 0) {
+		if (supervisor->ending.signals == 0)
+			log_info("an earlier run left %s pid=%d: replacing it", part_name(child->part),
+				(int)child->old_pid);
+		if (push(&supervisor->ending, child, REPLACE_MS))
+			return false;
+		child_forget_old(child);
 	}
-	if (last->part == PART_FUSEFS && !supervisor->serving && !supervisor->helper)
-		start_helper(supervisor);
-	return last->part != PART_FUSEFS || supervisor->serving;
+	supervisor->ending = (struct ending){0};
+	if (!supervisor->begun[child->part]) {
+		replace_begins(&supervisor->replace);
+		log_start(child, start(supervisor, child));
+	}
+	return is_ready(supervisor, child);
 }
 
 static void step_start(struct supervisor *supervisor)
 {
-	while (supervisor->begun == 0 || is_ready(supervisor)) {
-		if (supervisor->begun == supervisor->n) {
-			supervisor->phase = PHASE_RUN;
-			log_info("ready");
+	while (supervisor->at < supervisor->n) {
+		if (!step_start_one(supervisor, &supervisor->children[supervisor->replace.order[supervisor->at]]))
 			return;
-		}
-		start_child(supervisor, &supervisor->children[supervisor->begun++]);
+		supervisor->at++;
 	}
+	kill_helper(supervisor);
+	supervisor->phase = PHASE_RUN;
+	log_info("ready");
+	notify_ready();
+}
+
+static bool may_restart(const struct supervisor *supervisor, const struct child *child)
+{
+	return supervisor->phase < PHASE_STOP && supervisor->begun[child->part] && !child_is_up(child) &&
+	       child->start_ms <= clock_ms();
 }
 
 static void step_restart(struct supervisor *supervisor)
 {
-	size_t n = supervisor->phase == PHASE_START ? supervisor->begun : supervisor->n;
-
-	for (size_t i = 0; i < n; i++) {
-		struct child *child = &supervisor->children[i];
-
-		if (!child->pid && child->start_ms <= clock_ms())
-			start_child(supervisor, child);
+	for (size_t i = 0; i < supervisor->n; i++) {
+		if (may_restart(supervisor, &supervisor->children[i]))
+			log_start(&supervisor->children[i], start(supervisor, &supervisor->children[i]));
 	}
 }
 
-static void step_stop(struct supervisor *supervisor)
+static void step_watch(struct supervisor *supervisor)
 {
-	struct child *child = &supervisor->children[supervisor->begun - 1];
+	int64_t now = clock_ms();
 
-	if (clock_ms() < supervisor->deadline_ms)
-		return;
-	supervisor->code = supervisor->code ? supervisor->code : EXIT_FAILED;
-	if (child->killed) {
-		log_error("%s does not even die; leaving it", part_name(child->part));
-		supervisor->begun--;
-		stop_next(supervisor);
-		return;
+	for (size_t i = 0; i < supervisor->n; i++) {
+		struct child *child = &supervisor->children[i];
+
+		if (child_silent_at(child) > now)
+			continue;
+		child_signal(child, SIGKILL);
+		log_warning("%s is silent for %.1f s: killing it pid=%d", part_name(child->part),
+			(double)(now - child->heard_ms) / 1000, (int)child->pid);
 	}
-	log_warning("%s does not end: killing it", part_name(child->part));
-	child->killed = true;
-	kill(child->pid, SIGKILL);
-	supervisor->deadline_ms = clock_ms() + KILL_MS;
 }
 
 static void helper_ended(struct supervisor *supervisor, int wait_status)
 {
 	supervisor->helper = 0;
 	if (supervisor->phase == PHASE_START)
-		supervisor->serving = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+		supervisor->serving = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_DONE;
 	else if (supervisor->phase == PHASE_DRAIN)
 		begin_stop(supervisor, EXIT_DONE);
 }
 
+static void log_end(enum log_level level, const struct child *child, pid_t pid, int wait_status, int64_t lived_ms)
+{
+	char how[64], lived[24];
+
+	if (WIFSIGNALED(wait_status))
+		snprintf(how, sizeof(how), "killed by SIG%s%s", sigabbrev_np(WTERMSIG(wait_status)),
+			WCOREDUMP(wait_status) ? " (core dumped)" : "");
+	else
+		snprintf(how, sizeof(how), "exit status %d", WEXITSTATUS(wait_status));
+	log_at(level, "%s ended pid=%d: %s after %s", part_name(child->part), (int)pid, how,
+		format_duration_ms(lived_ms, lived));
+}
+
+static void log_foreign(const struct child *child, bool goes_back)
+{
+	if (goes_back)
+		log_error(
+			"%s (new) cannot go on with the mount's state; the version that ran before serves again; to "
+			"change to the new one, end `ebbfs run` and start it again",
+			child->images.path);
+	else
+		log_error("%s cannot go on with the mount's state, and no version that ran before is at hand; it is "
+			  "started again until the mount has stepped aside (EBBFS_FAIL_OPEN_AFTER) and begins anew",
+			child->images.path);
+}
+
 static void ended(struct supervisor *supervisor, struct child *child, int wait_status)
 {
+	int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+	int64_t lived_ms = clock_ms() - child->started_ms;
+	bool running = supervisor->phase < PHASE_STOP, goes_back = false, again = false;
+	bool foreign = running && child->part == PART_FUSEFS && status == EXIT_FOREIGN_STATE;
 	/* Of one that ran before, the same settings were right: something it reads is not there at the moment. */
-	bool usage = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_USAGE && child->starts == 1;
-	bool stopping = supervisor->phase == PHASE_STOP;
+	bool usage = running && status == EXIT_USAGE && child->starts == 1;
+	bool fails = supervisor->phase == PHASE_START && !supervisor->replace.leftovers &&
+		     supervisor->children[0].part == PART_ANCHOR;
+	pid_t pid = child->pid;
+	int r = 0;
 
-	child_ended(child, wait_status, stopping);
-	if (stopping && child == &supervisor->children[supervisor->begun - 1])
-		stop_next(supervisor);
-	else if (!stopping && usage)
+	child_ended(child);
+	if (foreign)
+		goes_back = images_refuse(&child->images, image_mount_id(supervisor->config->data));
+	if (goes_back)
+		child->start_ms = clock_ms();
+	if (running && !usage && !fails && may_restart(supervisor, child)) {
+		r = start(supervisor, child);
+		again = true;
+	}
+	log_end(running ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, child, pid, wait_status, lived_ms);
+	if (foreign)
+		log_foreign(child, goes_back);
+	if (again)
+		log_start(child, r);
+	if (usage)
 		begin_stop(supervisor, EXIT_USAGE);
-	else if (supervisor->phase == PHASE_START && supervisor->children[0].part == PART_ANCHOR)
+	else if (fails)
 		begin_stop(supervisor, EXIT_FAILED);
 }
 
@@ -283,6 +362,7 @@ static void read_signals(struct supervisor *supervisor, int signal_fd)
 {
 	struct signalfd_siginfo info;
 
+	reap(supervisor);
 	while (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo != SIGCHLD)
 			told_to_end(supervisor, info.ssi_signo);
@@ -290,20 +370,36 @@ static void read_signals(struct supervisor *supervisor, int signal_fd)
 	reap(supervisor);
 }
 
+static void read_messages(struct supervisor *supervisor)
+{
+	for (int i = 0; i < MESSAGES_A_TURN; i++) {
+		bool ready = false;
+		pid_t pid = watch_read(supervisor->notify_fd, &ready);
+
+		if (pid < 0)
+			return;
+		for (size_t j = 0; pid > 0 && j < supervisor->n; j++) {
+			if (supervisor->children[j].pid == pid)
+				child_heard(&supervisor->children[j], ready);
+		}
+	}
+}
+
 /* How long poll() may wait, -1 for ever. */
 static int next_timeout(const struct supervisor *supervisor)
 {
-	int64_t now = clock_ms(), next = INT64_MAX;
+	int64_t now = clock_ms(), next = notify_interval_ms() ? supervisor->alive_ms : INT64_MAX;
 
 	if (supervisor->phase == PHASE_START)
-		return READY_STEP_MS;
-	if (supervisor->phase == PHASE_STOP)
-		next = supervisor->deadline_ms;
+		next = now + STEP_MS;
+	if (supervisor->phase == PHASE_STOP && supervisor->ending.deadline_ms < next)
+		next = supervisor->ending.deadline_ms;
 	for (size_t i = 0; supervisor->phase < PHASE_STOP && i < supervisor->n; i++) {
 		const struct child *child = &supervisor->children[i];
+		int64_t at = child->pid ? child_silent_at(child) : child->start_ms;
 
-		if (!child->pid && child->start_ms < next)
-			next = child->start_ms;
+		if (at < next)
+			next = at;
 	}
 	if (next == INT64_MAX)
 		return -1;
@@ -316,9 +412,52 @@ static void step(struct supervisor *supervisor)
 		step_stop(supervisor);
 		return;
 	}
+	step_watch(supervisor);
 	step_restart(supervisor);
 	if (supervisor->phase == PHASE_START)
 		step_start(supervisor);
+}
+
+static void say_alive(struct supervisor *supervisor)
+{
+	int64_t now = clock_ms();
+
+	if (notify_interval_ms() == 0 || now < supervisor->alive_ms)
+		return;
+	notify_alive();
+	supervisor->alive_ms = now + notify_interval_ms();
+}
+
+static void old_ended(struct child *child)
+{
+	log_info("%s of the earlier run ended pid=%d", part_name(child->part), (int)child->old_pid);
+	child_forget_old(child);
+}
+
+/* Waits, then hears everybody. Signals first: a dead child is started again before anything else. */
+static void turn(struct supervisor *supervisor, int signal_fd, int64_t *since_ms)
+{
+	struct pollfd fds[2 + PARTS] = {
+		{.fd = signal_fd, .events = POLLIN}, {.fd = supervisor->notify_fd, .events = POLLIN}};
+	int timeout_ms = next_timeout(supervisor);
+
+	for (size_t i = 0; i < supervisor->n; i++)
+		fds[2 + i] = (struct pollfd){.fd = supervisor->children[i].old_fd, .events = POLLIN};
+
+	(void)poll(fds, 2 + supervisor->n, timeout_ms);
+
+	int64_t now = clock_ms();
+	bool late = timeout_ms >= 0 && now > *since_ms + timeout_ms + LATE_MS;
+
+	*since_ms = now;
+	read_signals(supervisor, signal_fd);
+	for (size_t i = 0; i < supervisor->n; i++) {
+		if (fds[2 + i].revents)
+			old_ended(&supervisor->children[i]);
+		if (late)
+			supervisor->children[i].heard_ms = now;
+	}
+	read_messages(supervisor);
 }
 
 /* A hang-up that was ignored from outside (nohup) stays so. */
@@ -342,23 +481,50 @@ static int take_signals(void)
 	return fd < 0 ? -errno : fd;
 }
 
+static int open_all(struct supervisor *supervisor)
+{
+	const char *run = supervisor->config->run, *name = supervisor->record;
+	char socket[64] = "notify";
+
+	/* run.children → notify, run-fusefs.children → notify-fusefs */
+	if (!strncmp(name, "run-", 4))
+		snprintf(socket, sizeof(socket), "notify-%.*s", (int)strcspn(name + 4, "."), name + 4);
+	int n = snprintf(supervisor->notify_path, sizeof(supervisor->notify_path), "%s/%s", run, socket);
+
+	if (n < 0 || (size_t)n >= sizeof(supervisor->notify_path))
+		return -ENAMETOOLONG;
+	supervisor->notify_fd = watch_listen(run, socket);
+	return supervisor->notify_fd < 0 ? supervisor->notify_fd : 0;
+}
+
 int supervise(const struct config *config, struct child *children, size_t n, const char *record)
 {
 	struct supervisor supervisor = {.config = config, .children = children, .n = n, .record = record};
-	_cleanup_close_ int signal_fd = take_signals();
+	_cleanup_close_ int signal_fd = take_signals(), notify_fd = -1;
+	int64_t since_ms = clock_ms();
 
 	if (signal_fd < 0) {
 		log_error("signalfd: %s", strerror(-signal_fd));
 		return EXIT_FAILED;
 	}
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	while (supervisor.phase != PHASE_END) {
-		struct pollfd signals = {.fd = signal_fd, .events = POLLIN};
+	int r = open_all(&supervisor);
 
+	if (r < 0) {
+		log_error("cannot listen at %s in EBBFS_RUN: %s", supervisor.notify_path, strerror(-r));
+		return EXIT_FAILED;
+	}
+	notify_fd = supervisor.notify_fd;
+	notify_init();
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	replace_plan(&supervisor.replace, config, record, children, n);
+	for (;;) {
 		step(&supervisor);
-		if (supervisor.phase != PHASE_END && poll(&signals, 1, next_timeout(&supervisor)) > 0)
-			read_signals(&supervisor, signal_fd);
+		say_alive(&supervisor);
+		if (supervisor.phase == PHASE_END)
+			break;
+		turn(&supervisor, signal_fd, &since_ms);
 	}
 	write_record(&supervisor);
+	unlink(supervisor.notify_path);
 	return supervisor.code;
 }
