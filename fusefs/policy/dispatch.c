@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fusefs/policy/engine.h"
+#include "uploader/base/killpoint.h"
 #include "uploader/base/log.h"
 #include "uploader/base/units.h"
 
@@ -264,6 +265,12 @@ static int open_candidate(struct round *round, const struct candidate *candidate
 	return TAKE_FD(fd);
 }
 
+/* An attempt may have got through whose result did not. */
+static bool may_be_there(const struct engine *engine, const struct journal_file *file)
+{
+	return file->flags & JOURNAL_CHECK_FIRST || file->attempts || file->since_ms < engine->lost_before_ms;
+}
+
 static void fill_request(struct engine *engine, const struct candidate *candidate, const struct stat *st,
 	int64_t birth_ns, struct job_request *request)
 {
@@ -280,8 +287,7 @@ static void fill_request(struct engine *engine, const struct candidate *candidat
 	request->kind = current && candidate->source[0] && strcmp(candidate->source, candidate->key) != 0
 				? JOB_KIND_COPY
 				: JOB_KIND_PUT;
-	request->flags =
-		engine->ask_first || file->flags & JOURNAL_CHECK_FIRST || file->attempts ? JOB_CHECK_FIRST : 0;
+	request->flags = engine->ask_first || may_be_there(engine, file) ? JOB_CHECK_FIRST : 0;
 	request->size = (uint64_t)st->st_size;
 	request->mtime_ns = timespec_ns(st->st_mtim);
 	request->generation = file->generation;
@@ -337,9 +343,11 @@ static int send_candidate(struct round *round, const struct candidate *candidate
 	if (fd < 0)
 		return 0;
 	fill_request(engine, candidate, &st, birth_ns, request);
+	KILL_POINT("engine: about to send a job");
 	r = engine_link_send(engine, request, fd);
 	if (r < 0)
 		return r;
+	KILL_POINT("engine: job sent");
 	*flight = (struct flight){.id = request->id,
 		.ino = st.st_ino,
 		.dir = candidate->entry.dir,
@@ -471,7 +479,9 @@ static void run_round(struct round *round)
 	if (r < 0 && r != -EAGAIN && r != -ENOBUFS && r != -EPIPE)
 		log_error("queue: %s", strerror(-r));
 	if (round->n_decisions) {
+		KILL_POINT("engine: decided, not recorded");
 		r = journal_update(engine->journal, carry_out_all, round);
+		KILL_POINT("engine: decisions recorded");
 		if (r < 0)
 			engine_journal_failed(engine, r);
 	}

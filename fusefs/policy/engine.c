@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "uploader/base/killpoint.h"
 #include "uploader/base/log.h"
 #include "uploader/base/units.h"
 
@@ -17,19 +18,17 @@
 #define BATCH_MAX 256
 #define CLOCK_STEP_MS 5000
 
-int engine_init(
-	struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal, int backing_fd)
+int engine_init(struct engine *engine, const struct config *config, int backing_fd)
 {
 	char error[256];
 	struct stat st;
 
 	*engine = (struct engine){
 		.config = config,
-		.fs = fs,
-		.journal = journal,
 		.backing_fd = backing_fd,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER,
+		.journal_lock = PTHREAD_RWLOCK_INITIALIZER,
 		.listen_fd = -1,
 		.uploader_fd = -1,
 		.scan_wanted = true,
@@ -48,7 +47,25 @@ int engine_init(
 		log_error("%s", error);
 		return -EINVAL;
 	}
-	return engine_link_open(engine);
+	return 0;
+}
+
+void engine_set_journal(struct engine *engine, struct journal *journal)
+{
+	pthread_rwlock_wrlock(&engine->journal_lock);
+	engine->journal = journal;
+	pthread_rwlock_unlock(&engine->journal_lock);
+	if (journal && journal_was_cut_off(journal))
+		engine->lost_before_ms = wall_ms();
+}
+
+int engine_view(struct engine *engine, int (*work)(struct journal_txn *txn, void *arg), void *arg)
+{
+	pthread_rwlock_rdlock(&engine->journal_lock);
+	int r = engine->journal ? journal_view(engine->journal, work, arg) : -EAGAIN;
+
+	pthread_rwlock_unlock(&engine->journal_lock);
+	return r;
 }
 
 void engine_done(struct engine *engine)
@@ -155,7 +172,9 @@ static int64_t record_events(struct engine *engine, struct fs_event **held, bool
 	while (r == 0 && *held) {
 		struct fs_event *rest = cut(*held);
 
+		KILL_POINT("engine: events taken, not recorded");
 		r = engine_apply(engine, *held);
+		KILL_POINT("engine: events recorded");
 		*held = r == 0 ? rest : append(*held, rest);
 	}
 	if (r == 0) {
@@ -229,6 +248,7 @@ void *engine_thread(void *arg)
 		if (poll(fds, ARRAY_SIZE(fds), (int)wait) > 0)
 			handle(engine, fds);
 	}
+	KILL_POINT("engine: ending");
 	engine_link_close(engine);
 	(void)record_events(engine, &held, true);
 	while (held) {

@@ -5,7 +5,10 @@
  * atomic counters. A view of the journal may be taken by any thread.
  *
  * The backing directory is the truth: whatever is missed here (an overflow, a crash before the commit) is found again
- * by the scan. */
+ * by the scan.
+ *
+ * The list comes first: it takes events before there is a journal, and while there is none. The engine's and the scan's
+ * threads run only while there is one. */
 #ifndef EBBFS_ENGINE_H
 #define EBBFS_ENGINE_H
 
@@ -60,7 +63,9 @@ struct engine {
 	const struct config *config;
 	struct keys keys;
 	struct fs *fs;
-	struct journal *journal;
+	struct journal *journal; /* NULL: not open; changed under journal_lock while neither thread runs */
+	pthread_rwlock_t journal_lock;
+	bool resumed; /* the mount was served before: it goes on without a journal, if it has to */
 	int backing_fd;
 	uint64_t root_ino;
 	dev_t root_dev;
@@ -84,6 +89,7 @@ struct engine {
 	struct flight *flights;  /* ENGINE_FLIGHTS_MAX */
 	int64_t pause_until_ms;  /* clock_ms(): the endpoint is down */
 	bool ask_first;          /* results were lost: what is sent may be there already */
+	int64_t lost_before_ms;  /* the same for what waited before, by the wall clock: an earlier process died */
 	uint32_t pauses;         /* in a row */
 	int64_t clock_offset_ms; /* wall clock less monotonic, when last looked at; 0: never */
 	int64_t last_commit_ms;
@@ -99,6 +105,8 @@ bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char
 	enum engine_found found);
 void engine_want_scan(struct engine *engine);
 void engine_set_error(struct engine *engine, const char *text);
+/* Sleeps; true if it is the end. */
+bool engine_wait_for_end(struct engine *engine, int64_t ms);
 
 /* apply.c: events into the journal, in one transaction. Frees them if the result is 0. */
 int engine_apply(struct engine *engine, struct fs_event *events) _must_check_;
@@ -139,9 +147,14 @@ void engine_link_close(struct engine *engine);
 int engine_link_send(struct engine *engine, const struct job_request *request, int fd) _must_check_;
 
 /* engine.c */
-int engine_init(struct engine *engine, const struct config *config, struct fs *fs, struct journal *journal,
-	int backing_fd) _must_check_;
+/* Makes the list: engine_on_event() may be called from here on. backing_fd stays the caller's. 0 or -errno. */
+int engine_init(struct engine *engine, const struct config *config, int backing_fd) _must_check_;
+/* Frees what engine_init() made, after all threads ended; forgets what is in the list. */
 void engine_done(struct engine *engine);
+/* Gives it a journal, before the threads start, or takes it away (NULL), after engine's and scan's have ended. */
+void engine_set_journal(struct engine *engine, struct journal *journal);
+/* A view for threads that may run while there is no journal: -EAGAIN then. */
+int engine_view(struct engine *engine, int (*work)(struct journal_txn *txn, void *arg), void *arg) _must_check_;
 void *engine_thread(void *arg); /* the engine */
 void engine_stop(struct engine *engine);
 bool engine_is_stopping(struct engine *engine);
@@ -153,9 +166,13 @@ void *scan_thread(void *arg); /* the engine */
 /* status.c: a thread that answers $EBBFS_RUN/status. */
 struct status_server {
 	struct engine *engine;
-	int listen_fd;
+	int listen_fd, wake_fd; /* -1: not open */
+	pthread_mutex_t lock;
+	int peer_fd; /* -1: none; so that the end need not wait for it */
 };
 int status_open(struct status_server *server, struct engine *engine) _must_check_;
-void *status_thread(void *arg); /* the server */
+void *status_thread(void *arg);                 /* the server */
+void status_stop(struct status_server *server); /* the thread ends, whoever it speaks to */
+void status_done(struct status_server *server); /* after the thread */
 
 #endif

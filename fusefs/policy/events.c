@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "fusefs/policy/engine.h"
+#include "uploader/base/units.h"
 
 /* The scan leaves this much of the list to what happens meanwhile. */
 #define OFFERED_MAX (ENGINE_EVENTS_MAX / 8)
@@ -106,4 +107,20 @@ void engine_set_error(struct engine *engine, const char *text)
 	pthread_mutex_lock(&engine->lock);
 	snprintf(engine->last_error, sizeof(engine->last_error), "%s", text);
 	pthread_mutex_unlock(&engine->lock);
+}
+
+bool engine_wait_for_end(struct engine *engine, int64_t ms)
+{
+	int64_t until = wall_ms() + ms;
+	const struct timespec deadline = {
+		.tv_sec = until / MSEC_PER_SEC, .tv_nsec = until % MSEC_PER_SEC * (NSEC_PER_SEC / MSEC_PER_SEC)};
+	int r = 0;
+
+	pthread_mutex_lock(&engine->lock);
+	while (!engine->stopping && r != ETIMEDOUT)
+		r = pthread_cond_timedwait(&engine->changed, &engine->lock, &deadline);
+	bool stopping = engine->stopping;
+
+	pthread_mutex_unlock(&engine->lock);
+	return stopping;
 }

@@ -28,8 +28,6 @@ static void watch_signals(struct fs *fs)
 	sigaction(SIGTERM, &end, NULL);
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
-	/* A lease that we ask for and at once give back may be broken in between: that is what the signal says. */
-	sigaction(SIGIO, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
 }
 
@@ -119,5 +117,5 @@ int main(int argc, char **argv)
 		return usage(stderr, EXIT_USAGE);
 	log_init("ebbfs-fusefs", config.log_level, config.log_json);
 	config_unknown(warn_unknown, NULL);
-	return service_run(&config, watch_signals);
+	return service_run(&config);
 }

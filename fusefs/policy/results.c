@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "fusefs/policy/engine.h"
+#include "uploader/base/killpoint.h"
 #include "uploader/base/log.h"
 #include "uploader/base/units.h"
 
@@ -302,8 +303,10 @@ void engine_on_results(struct engine *engine, const struct job_result *results, 
 
 	for (size_t i = 0; i < n; i++)
 		landings.n += prepare(engine, &results[i], &landings.list[landings.n]);
+	KILL_POINT("engine: results received, not recorded");
 	int r = journal_update(engine->journal, record_all, &landings);
 
+	KILL_POINT("engine: results recorded");
 	if (r < 0)
 		/* Not recorded, so not proven: they are found waiting and looked for in the bucket. */
 		engine_journal_failed(engine, r);

@@ -17,6 +17,7 @@
 #define DUE_MAX_MS 3600000 /* later than that is due by a clock that was wrong */
 #define REST_FACTOR 10     /* rests ten times as long as the last comparison took */
 #define WAIT_MAX_MS 60000
+#define GONE_MAX 4096 /* directories that wait until the whole tree was seen */
 
 struct pending {
 	struct pending *next;
@@ -39,6 +40,8 @@ struct scan {
 	const char *path; /* of it */
 	struct seen *seen;
 	size_t n_seen;
+	struct pending *gone; /* directories with names that are gone */
+	size_t n_gone;
 	uint64_t files, offered;
 	bool incomplete;
 };
@@ -48,7 +51,7 @@ static bool is_dots(const char *name)
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-static void push(struct scan *scan, const char *parent, const char *name, uint64_t ino)
+static void push(struct scan *scan, struct pending **list, const char *parent, const char *name, uint64_t ino)
 {
 	size_t size = strlen(parent) + strlen(name) + 2;
 	struct pending *pending = malloc(sizeof(*pending) + size);
@@ -58,10 +61,10 @@ static void push(struct scan *scan, const char *parent, const char *name, uint64
 		free(pending);
 		return;
 	}
-	snprintf(pending->path, size, "%s%s%s", parent, *parent ? "/" : "", name);
+	snprintf(pending->path, size, "%s%s%s", parent, *parent && *name ? "/" : "", name);
 	pending->ino = ino;
-	pending->next = scan->pending;
-	scan->pending = pending;
+	pending->next = *list;
+	*list = pending;
 }
 
 /* Whether an inode that the journal knows is still that file, not another one with its number. */
@@ -159,10 +162,10 @@ static bool finish_chunk(struct scan *scan)
 		scan->offered += seen->offer && !is_dir;
 		scan->files += !is_dir;
 		if (is_dir)
-			push(scan, scan->path, seen->name, seen->st.st_ino);
+			push(scan, &scan->pending, scan->path, seen->name, seen->st.st_ino);
 	}
 	scan->n_seen = 0;
-	return true;
+	return !engine_is_stopping(scan->engine);
 }
 
 static bool look_at_names(struct scan *scan, DIR *dir)
@@ -222,7 +225,19 @@ static int find_gone(struct journal_txn *txn, void *arg)
 	return journal_each_in_dir(txn, gone->dir, *gone->after ? gone->after : NULL, note_gone, gone);
 }
 
-static bool look_for_gone(struct scan *scan, int dirfd)
+static bool offer_gone(struct scan *scan, const struct gone *gone)
+{
+	for (size_t i = 0; i < gone->n; i++) {
+		if (!engine_offer(scan->engine, ENGINE_EVENT_GONE, gone->dir, gone->names[i].name, gone->names[i].ino,
+			    false, ENGINE_FOUND_CHANGED))
+			return false;
+	}
+	return true;
+}
+
+/* A name that is gone from one directory may be found in another: its receipt goes there if it is still known then. So
+ * they are only looked for while the tree is compared, and offered after that. */
+static bool look_for_gone(struct scan *scan, int dirfd, bool offer)
 {
 	_cleanup_free_ struct gone *gone = calloc(1, sizeof(*gone));
 	int r = 1;
@@ -231,19 +246,21 @@ static bool look_for_gone(struct scan *scan, int dirfd)
 		return true;
 	gone->dirfd = dirfd;
 	gone->dir = scan->dir;
-	while (r > 0) {
+	while (r > 0 && !engine_is_stopping(scan->engine)) {
 		gone->n = gone->looked_at = 0;
 		r = journal_view(scan->engine->journal, find_gone, gone);
-		for (size_t i = 0; i < gone->n; i++) {
-			if (!engine_offer(scan->engine, ENGINE_EVENT_GONE, scan->dir, gone->names[i].name,
-				    gone->names[i].ino, false, ENGINE_FOUND_CHANGED))
-				return false;
+		if (gone->n && !offer && scan->n_gone < GONE_MAX) {
+			push(scan, &scan->gone, scan->path, "", scan->dir);
+			scan->n_gone++;
+			return true;
 		}
+		if (!offer_gone(scan, gone))
+			return false;
 	}
 	return true;
 }
 
-static bool scan_directory(struct scan *scan, const struct pending *pending)
+static bool scan_directory(struct scan *scan, const struct pending *pending, bool for_gone)
 {
 	int fd = engine_open(scan->engine, pending->path, O_RDONLY | O_DIRECTORY | O_NOATIME);
 	_cleanup_closedir_ DIR *dir = NULL;
@@ -266,7 +283,7 @@ static bool scan_directory(struct scan *scan, const struct pending *pending)
 	scan->dirfd = dirfd(dir);
 	scan->path = pending->path;
 	scan->n_seen = 0;
-	return look_at_names(scan, dir) && look_for_gone(scan, dirfd(dir));
+	return (for_gone || look_at_names(scan, dir)) && look_for_gone(scan, dirfd(dir), for_gone);
 }
 
 static void scan_tree(struct engine *engine)
@@ -276,13 +293,14 @@ static void scan_tree(struct engine *engine)
 	int64_t began = clock_ms();
 	bool going = seen != NULL;
 
-	push(&scan, "", "", engine->root_ino);
-	while (scan.pending) {
-		_cleanup_free_ struct pending *pending = scan.pending;
+	push(&scan, &scan.pending, "", "", engine->root_ino);
+	while (scan.pending || scan.gone) {
+		struct pending **list = scan.pending ? &scan.pending : &scan.gone;
+		_cleanup_free_ struct pending *pending = *list;
 
-		scan.pending = pending->next;
+		*list = pending->next;
 		if (going)
-			going = scan_directory(&scan, pending);
+			going = scan_directory(&scan, pending, list == &scan.gone);
 	}
 	if (going)
 		log_info("compared %llu files with the journal in %lld ms: %llu to look at%s",

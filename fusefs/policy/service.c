@@ -1,195 +1,213 @@
+/* In the order of what an application waits for: the mount, the serving, and only then all the rest. */
 #include "fusefs/policy/service.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "fusefs/anchor/handover.h"
-#include "fusefs/policy/engine.h"
+#include "fusefs/policy/attach.h"
+#include "fusefs/policy/backstage.h"
 #include "fusefs/policy/privs.h"
+#include "fusefs/policy/tether.h"
 #include "uploader/base/log.h"
-#include "uploader/base/sock.h"
+#include "uploader/base/notify.h"
 
 #define SERVING_THREADS 32 /* one leads, the others are for calls that wait for the disk */
-#define ATTACH_TIMEOUT_MS 10000
-#define THREAD_STACK_BYTES (512U << 10)
-
-/* Connects and asks for the mount. The connection, which is to be kept, or -errno. */
-static int attach(const struct config *config, int fds[static HANDOVER_FDS])
-{
-	struct handover_message message = {
-		.magic = HANDOVER_MAGIC, .version = HANDOVER_VERSION, .type = HANDOVER_ATTACH};
-	_cleanup_close_ int anchor = sock_connect(config->run, HANDOVER_SOCKET);
-	struct pollfd answer = {.fd = anchor, .events = POLLIN};
-	size_t n_fds = 0;
-
-	if (anchor < 0)
-		return anchor;
-	int r = sock_send(anchor, &message, sizeof(message), NULL, 0);
-
-	if (r < 0)
-		return r;
-	if (poll(&answer, 1, ATTACH_TIMEOUT_MS) <= 0)
-		return -ETIMEDOUT;
-	ssize_t n = sock_receive(anchor, &message, sizeof(message), fds, HANDOVER_FDS, &n_fds);
-
-	if (n < 0)
-		return (int)n;
-	if (n != sizeof(message) || message.magic != HANDOVER_MAGIC || message.version != HANDOVER_VERSION ||
-		message.type != HANDOVER_GRANT)
-		return -EPROTO;
-	if (message.error)
-		return -message.error;
-	return n_fds == HANDOVER_FDS ? TAKE_FD(anchor) : -EPROTO;
-}
 
 struct service {
 	const struct config *config;
 	struct fs *fs;
-	struct journal *journal;
+	struct tether *tether;
 	struct engine engine;
-	struct status_server status;
-	int anchor, backing_fd;
-	pthread_t engine_thread, scan_thread, status_thread;
+	struct backstage backstage;
+	int backing_fd;
+	int over_fd;   /* eventfd: serving ended, or backstage failed */
+	int signal_fd; /* SIGTERM, SIGINT */
+	pthread_t serving;
+	atomic_bool served; /* serving ended; with: */
+	int error;
 };
 
-static int start_thread(pthread_t *thread, void *(*run)(void *arg), void *arg, const char *name)
+static int get_grant(const struct config *config, struct grant *grant)
 {
-	pthread_attr_t attr;
+	int r = attach(config->run, grant);
 
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
-	int r = -pthread_create(thread, &attr, run, arg);
-
-	pthread_attr_destroy(&attr);
-	if (r == 0)
-		pthread_setname_np(*thread, name);
+	if (r < 0)
+		log_error("anchor at %s/%s: %s%s", config->run, HANDOVER_SOCKET, strerror(-r),
+			r == -ENOENT || r == -ECONNREFUSED ? ": start ebbfs-anchor first"
+			: r == -EBUSY                      ? ": another ebbfs-fusefs is attached"
+							   : "");
 	return r;
 }
 
-/* The filesystem's threads may have events before the engine is there: they wait in its list, which is first. */
-static int set_up(struct service *service, int fds[static HANDOVER_FDS])
+/* A lease that we ask for and at once give back may be broken in between: that is what SIGIO says. */
+static int take_signals(void)
+{
+	static const int ignored[] = {SIGPIPE, SIGIO, SIGHUP};
+	sigset_t set;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	int fd = signalfd(-1, &set, SFD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int new_fs(struct service *service, struct grant *grant)
 {
 	const struct config *config = service->config;
-	bool fresh = false;
-	struct fs_options options = {
-		.backing_fd = fds[HANDOVER_FD_BACKING],
-		.fuse_fd = fds[HANDOVER_FD_FUSE],
-		.state_fd = fds[HANDOVER_FD_STATE],
+	const struct fs_options options = {
+		.backing_fd = TAKE_FD(grant->fds[HANDOVER_FD_BACKING]),
+		.fuse_fd = TAKE_FD(grant->fds[HANDOVER_FD_FUSE]),
+		.state_fd = TAKE_FD(grant->fds[HANDOVER_FD_STATE]),
 		.mountpoint = config->data,
 		.passthrough = config->passthrough,
 		.threads = SERVING_THREADS,
 		.on_event = engine_on_event,
 		.event_arg = &service->engine,
+		.on_pin = tether_on_pin,
+		.pin_arg = service->tether,
 	};
-
-	service->backing_fd = fcntl(fds[HANDOVER_FD_BACKING], F_DUPFD_CLOEXEC, 3);
 	int r = fs_new(&options, &service->fs);
 
-	if (r < 0) {
+	if (r == -EPROTO)
+		log_error("the state of the mount at %s was written by another version of ebbfs: start that one "
+			  "again, or "
+			  "end ebbfs in order (which unmounts) and start this one, or wait EBBFS_FAIL_OPEN_AFTER",
+			config->data);
+	else if (r < 0)
 		log_error("cannot serve %s: %s", config->data, strerror(-r));
-		return r;
-	}
-	r = journal_open(config->state, &service->journal, &fresh);
-	if (r < 0) {
-		log_error("journal in %s: %s%s", config->state, strerror(-r),
-			r == -EBUSY    ? ": another ebbfs owns it"
-			: r == -EPROTO ? ": written by a newer version; run that one"
-				       : "");
-		return r;
-	}
-	if (fresh)
-		log_info("the journal is new: files that are in the bucket already are looked for there");
-	r = engine_init(&service->engine, config, service->fs, service->journal, service->backing_fd);
-	if (r == 0)
-		r = status_open(&service->status, &service->engine);
 	if (r < 0)
-		log_error("sockets in %s: %s", config->run, strerror(-r));
+		return r;
+	for (size_t i = 0; i < grant->n_pins; i++)
+		fs_adopt_pin(service->fs, grant->pins[i].node_id, TAKE_FD(grant->pins[i].fd));
+	return 0;
+}
+
+static int set_up(struct service *service, struct grant *grant)
+{
+	service->over_fd = eventfd(0, EFD_CLOEXEC);
+	service->signal_fd = take_signals();
+	service->backing_fd = fcntl(grant->fds[HANDOVER_FD_BACKING], F_DUPFD_CLOEXEC, 3);
+	int r = service->over_fd < 0 || service->signal_fd < 0 || service->backing_fd < 0 ? -EMFILE : 0;
+
+	if (r == 0)
+		r = tether_new(&service->tether, service->config->run, grant);
+	if (r == 0)
+		r = engine_init(&service->engine, service->config, service->backing_fd);
+	if (r < 0) {
+		log_error("cannot begin: %s", strerror(-r));
+		return r;
+	}
+	service->engine.resumed = grant->resumed;
+	r = new_fs(service, grant);
+	service->engine.fs = service->fs;
 	return r;
 }
 
-static int start_threads(struct service *service)
+static void *serve(void *arg)
 {
-	int r = start_thread(&service->engine_thread, engine_thread, &service->engine, "engine");
+	struct service *service = arg;
+	const uint64_t one = 1;
+
+	service->error = fs_serve(service->fs);
+	atomic_store(&service->served, true);
+	ssize_t n = write(service->over_fd, &one, sizeof(one));
+	(void)n;
+	return NULL;
+}
+
+static int start(struct service *service)
+{
+	int r = -pthread_create(&service->serving, NULL, serve, service);
 
 	if (r == 0)
-		r = start_thread(&service->scan_thread, scan_thread, &service->engine, "scan");
+		r = tether_start(service->tether, service->fs);
 	if (r == 0)
-		r = start_thread(&service->status_thread, status_thread, &service->status, "status");
+		r = backstage_start(&service->backstage, &service->engine, service->over_fd);
+	if (r < 0)
+		log_error("cannot start a thread: %s", strerror(-r));
+	else
+		log_info("serving %s%s, files go to %s", service->config->data,
+			service->engine.resumed ? " again" : "", service->config->target);
 	return r;
 }
 
-static void join(pthread_t thread)
+/* Until a signal, the end of the mount, or what makes it pointless to go on. */
+static void wait_for_end(struct service *service)
 {
-	if (thread)
-		pthread_join(thread, NULL);
+	struct pollfd fds[2] = {
+		{.fd = service->over_fd, .events = POLLIN}, {.fd = service->signal_fd, .events = POLLIN}};
+
+	while (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno == EINTR)
+		;
+	if (fds[1].revents)
+		log_info("ending: the mount stays, for the next ebbfs-fusefs");
+	else if (atomic_load(&service->served))
+		log_info("no longer serving %s", service->config->data);
 }
 
-static void tear_down(struct service *service)
+/* Requests are answered to the last: what comes behind the journal's end is found by the next one's comparison. */
+static int end(struct service *service)
 {
-	if (service->engine.wake_fd > 0)
-		engine_stop(&service->engine);
-	join(service->scan_thread);
-	join(service->status_thread);
-	join(service->engine_thread);
+	bool ended = backstage_stop(&service->backstage);
+	bool failed = atomic_load(&service->backstage.failed);
+
+	if (service->serving) {
+		fs_stop(service->fs);
+		pthread_join(service->serving, NULL);
+	}
+	int status = failed || service->error < 0 ? EXIT_FAILED : EXIT_DONE;
+
+	if (!ended) {
+		log_warning("the disk under EBBFS_STATE does not answer: what it has to be told is found again");
+		_exit(status);
+	}
+	tether_free(service->tether);
 	fs_free(service->fs);
-	engine_done(&service->engine);
-	journal_close(service->journal);
-	cleanup_close(&service->status.listen_fd);
+	if (service->engine.config)
+		engine_done(&service->engine);
 	cleanup_close(&service->backing_fd);
-	cleanup_close(&service->anchor);
+	return status;
 }
 
-static void say_serving(const struct service *service)
+int service_run(const struct config *config)
 {
-	struct handover_message message = {
-		.magic = HANDOVER_MAGIC, .version = HANDOVER_VERSION, .type = HANDOVER_SERVING};
-
-	if (sock_send(service->anchor, &message, sizeof(message), NULL, 0) < 0)
-		log_warning("the anchor is gone");
-}
-
-int service_run(const struct config *config, void (*started)(struct fs *fs))
-{
-	struct service service = {.config = config,
-		.anchor = -1,
-		.backing_fd = -1,
-		.status = {.listen_fd = -1},
-		.engine = {.uploader_fd = -1, .listen_fd = -1, .wake_fd = -1}};
-	int fds[HANDOVER_FDS] = {-1, -1, -1};
+	struct service service = {.config = config, .backing_fd = -1, .over_fd = -1, .signal_fd = -1};
+	struct grant grant = {.connection = -1, .fds = {-1, -1, -1}};
 
 	/* Names and contents of the plant's files are in this memory. */
 	prctl(PR_SET_DUMPABLE, 0);
+	notify_init();
 	int r = policy_privs_drop();
 
 	if (r < 0) {
 		log_error("cannot give up privileges: %s", strerror(-r));
 		return EXIT_FAILED;
 	}
-	service.engine.last_event = &service.engine.first_event;
-	service.anchor = attach(config, fds);
-	if (service.anchor < 0) {
-		log_error("anchor at %s/%s: %s%s", config->run, HANDOVER_SOCKET, strerror(-service.anchor),
-			service.anchor == -ENOENT || service.anchor == -ECONNREFUSED ? ": start ebbfs-anchor first"
-										     : "");
+	if (get_grant(config, &grant) < 0)
 		return EXIT_FAILED;
-	}
-	r = set_up(&service, fds);
-	if (r == 0) {
-		started(service.fs);
-		r = start_threads(&service);
-	}
-	if (r == 0) {
-		log_info("serving %s, files go to %s", config->data, config->target);
-		say_serving(&service);
-		r = fs_serve(service.fs);
-		log_info("no longer serving %s", config->data);
-	}
-	tear_down(&service);
-	return r < 0 ? EXIT_FAILED : EXIT_DONE;
+	r = set_up(&service, &grant);
+	grant_done(&grant);
+	bool foreign = r == -EPROTO;
+
+	if (r == 0)
+		r = start(&service);
+	if (r == 0)
+		wait_for_end(&service);
+	int status = end(&service);
+
+	return foreign ? EXIT_FOREIGN_STATE : r < 0 ? EXIT_FAILED : status;
 }

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -17,15 +18,19 @@
 
 #define PEER_TIMEOUT_S 2
 #define LOOK_AT_MAX 10000 /* queue records that are looked at for the split into settling and queued */
-#define POLL_MS 200
 
 int status_open(struct status_server *server, struct engine *engine)
 {
-	int fd = sock_listen(engine->config->run, ASK_SOCKET_STATUS, 0666);
+	_cleanup_close_ int wake_fd = eventfd(0, EFD_CLOEXEC);
+	int fd = wake_fd < 0 ? -errno : sock_listen(engine->config->run, ASK_SOCKET_STATUS, 0666);
 
 	if (fd < 0)
 		return fd;
-	*server = (struct status_server){.engine = engine, .listen_fd = fd};
+	*server = (struct status_server){.engine = engine,
+		.listen_fd = fd,
+		.wake_fd = TAKE_FD(wake_fd),
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.peer_fd = -1};
 	return 0;
 }
 
@@ -112,11 +117,15 @@ static json_t *status(struct engine *engine)
 	fs_get_stats(engine->fs, &fs);
 	size_t n_events = events_waiting(engine, error, &scanning);
 
-	if (journal_view(engine->journal, summarise, &summary) < 0)
+	int r = engine_view(engine, summarise, &summary);
+	bool has_journal = r != -EAGAIN;
+
+	if (r < 0 && has_journal)
 		snprintf(error, sizeof(error), "the journal cannot be read");
-	return json_pack("{si ss ss ss sb ss so so so ss so so so ss sI}", "version", 1, "state",
-		fs.serving ? "serving" : "starting", "mount", engine->config->data, "target", engine->config->target,
-		"passthrough", fs.passthrough, "scan", scanning ? "running" : "done", "files",
+	return json_pack("{si ss ss ss sb ss ss so so so ss so so so ss sI}", "version", 1, "state",
+		fs.serving && (has_journal || engine->resumed) ? "serving" : "starting", "mount",
+		engine->config->data, "target", engine->config->target, "passthrough", fs.passthrough, "scan",
+		scanning ? "running" : "done", "journal", has_journal ? "open" : "absent", "files",
 		files(engine, &summary, &fs, n_events), "bytes",
 		json_pack("{sI}", "uploaded", (json_int_t)atomic_load(&c->uploaded_bytes)), "oldest_waiting_seconds",
 		seconds_since(summary.oldest_ms, summary.now_ms), "uploader",
@@ -222,7 +231,7 @@ static json_t *describe(struct asked *asked)
 	char sha256[2 * JOB_SHA256_BYTES + 1] = "";
 	const char *type = S_ISREG(asked->st.st_mode) ? "file" : S_ISDIR(asked->st.st_mode) ? "dir" : "special";
 
-	if (journal_view(asked->engine->journal, ask_journal, asked) < 0)
+	if (engine_view(asked->engine, ask_journal, asked) < 0)
 		asked->has_entry = asked->has_file = false;
 	keys_escape(&name, asked->name);
 	bool proven = asked->has_entry && asked->has_file && asked->entry.proven_generation &&
@@ -336,17 +345,49 @@ static void serve_peer(struct engine *engine, int fd)
 	buf_done(&answer.text);
 }
 
+/* False when the server is ending. */
+static bool set_peer(struct status_server *server, int fd)
+{
+	pthread_mutex_lock(&server->lock);
+	server->peer_fd = fd;
+	pthread_mutex_unlock(&server->lock);
+	return !engine_is_stopping(server->engine);
+}
+
 void *status_thread(void *arg)
 {
 	struct status_server *server = arg;
-	struct pollfd listening = {.fd = server->listen_fd, .events = POLLIN};
 
 	while (!engine_is_stopping(server->engine)) {
-		if (poll(&listening, 1, POLL_MS) <= 0)
+		struct pollfd fds[2] = {
+			{.fd = server->listen_fd, .events = POLLIN}, {.fd = server->wake_fd, .events = POLLIN}};
+
+		if (poll(fds, ARRAY_SIZE(fds), -1) <= 0 || !fds[0].revents)
 			continue;
 		_cleanup_close_ int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-		if (fd >= 0)
+		if (fd >= 0 && set_peer(server, fd))
 			serve_peer(server->engine, fd);
+		(void)set_peer(server, -1);
 	}
 	return NULL;
+}
+
+void status_stop(struct status_server *server)
+{
+	const uint64_t one = 1;
+
+	if (server->listen_fd < 0)
+		return;
+	ssize_t n = write(server->wake_fd, &one, sizeof(one));
+	(void)n;
+	pthread_mutex_lock(&server->lock);
+	if (server->peer_fd >= 0)
+		shutdown(server->peer_fd, SHUT_RDWR);
+	pthread_mutex_unlock(&server->lock);
+}
+
+void status_done(struct status_server *server)
+{
+	cleanup_close(&server->listen_fd);
+	cleanup_close(&server->wake_fd);
 }
