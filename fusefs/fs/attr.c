@@ -40,6 +40,16 @@ static void reply_attr(fuse_req_t req, int fd)
 		fuse_reply_attr(req, &st, FS_CACHE_SECONDS);
 }
 
+static bool get_attributes(struct fs *fs, fuse_ino_t ino, struct stat *ret)
+{
+	table_lock(&fs->table);
+	const struct node *node = table_node_locked(&fs->table, ino);
+	bool found = node && table_get_attributes_locked(&fs->table, node, ret);
+
+	table_unlock(&fs->table);
+	return found;
+}
+
 void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -48,7 +58,7 @@ void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int r = fs_resolve(fs, ino, &node);
 
 	(void)fi;
-	if (r == -ESTALE && pins_get_attributes(&fs->pins, ino, &st))
+	if (r == -ESTALE && get_attributes(fs, ino, &st))
 		fuse_reply_attr(req, &st, FS_CACHE_SECONDS);
 	else if (r < 0)
 		fs_reply(req, r);

@@ -12,14 +12,19 @@
 void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	int r = -ESTALE;
+	const struct inflight *done = inflight_in_state(INFLIGHT_DONE);
+	int r = done ? 0 : -ESTALE;
 
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, ino);
 
-	if (node)
+	if (done)
+		fi->fh = done->fh;
+	else if (node)
 		r = table_open_handle_locked(&fs->table, node, O_RDONLY | O_DIRECTORY, &fi->fh);
-	pthread_mutex_unlock(&fs->table.lock);
+	if (r == 0 && !done)
+		inflight_reach_locked(fs, INFLIGHT_DONE, ino, fi->fh);
+	table_unlock(&fs->table);
 	if (r < 0)
 		fs_reply(req, r);
 	else
@@ -58,7 +63,7 @@ static int add_plus(struct listing *listing, const struct dirent64 *dent)
 		int r = fs_identify(listing->fs, listing->dirfd, dent->d_name, &st, &identity);
 
 		if (r == 0)
-			r = fs_enter(listing->fs, listing->dir, dent->d_name, &st, &identity, &entry);
+			r = fs_enter(listing->fs, listing->dir, dent->d_name, &st, &identity, INFLIGHT_FREE, &entry);
 		if (r < 0)
 			return r == -ENOENT ? 1 : r;
 	}
@@ -146,12 +151,12 @@ void fs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	(void)ino;
 	fdcache_drop(&fs->fdcache, fi->fh);
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct handle *handle = table_handle_locked(&fs->table, fi->fh);
 
 	if (handle)
 		table_close_handle_locked(&fs->table, handle);
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	fs_reply(req, 0);
 }
 

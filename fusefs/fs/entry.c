@@ -4,32 +4,40 @@
 #include <string.h>
 
 #include "fusefs/fs/internal.h"
+#include "uploader/base/killpoint.h"
 
 void fs_reply(fuse_req_t req, int error)
 {
 	fuse_reply_err(req, error < 0 ? -error : error);
 }
 
+void fs_fill_entry(fuse_ino_t id, const struct stat *st, struct fuse_entry_param *ret)
+{
+	*ret = (struct fuse_entry_param){
+		.ino = id,
+		.generation = 0,
+		.attr = *st,
+		.attr_timeout = FS_CACHE_SECONDS,
+		.entry_timeout = FS_CACHE_SECONDS,
+	};
+}
+
 int fs_enter(struct fs *fs, fuse_ino_t parent, const char *name, const struct stat *st,
-	const struct node_identity *identity, struct fuse_entry_param *ret)
+	const struct node_identity *identity, enum inflight_state reached, struct fuse_entry_param *ret)
 {
 	int r = 0;
 
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *parent_node = table_node_locked(&fs->table, parent);
 	struct node *node = table_lookup_locked(&fs->table, identity, parent_node, name);
 
 	if (node)
-		*ret = (struct fuse_entry_param){
-			.ino = table_id_locked(&fs->table, node),
-			.generation = 0,
-			.attr = *st,
-			.attr_timeout = FS_CACHE_SECONDS,
-			.entry_timeout = FS_CACHE_SECONDS,
-		};
+		fs_fill_entry(table_id_locked(&fs->table, node), st, ret);
 	else
 		r = -ENFILE;
-	pthread_mutex_unlock(&fs->table.lock);
+	if (node && reached != INFLIGHT_FREE)
+		inflight_reach_locked(fs, reached, ret->ino, 0);
+	table_unlock(&fs->table);
 	return r;
 }
 
@@ -37,7 +45,7 @@ void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups)
 {
 	uint8_t flags = 0;
 
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, id);
 
 	if (node) {
@@ -45,11 +53,33 @@ void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups)
 		if (!table_forget_locked(&fs->table, node, lookups))
 			flags = 0;
 	}
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	if (flags & NODE_PINNED)
 		pins_drop(&fs->pins, id);
 	if (flags & NODE_IS_DIR)
 		fdcache_drop(&fs->dircache, id);
+}
+
+/* What an earlier process entered for this request, if that is what is at the name still: a look-up that the kernel
+ * does to confirm a name holds no lock of its directory. */
+static bool is_entered(struct fs *fs, const struct node_identity *identity, fuse_ino_t *ret)
+{
+	const struct inflight *done = inflight_in_state(INFLIGHT_DONE);
+	bool same;
+
+	if (!done)
+		return false;
+	*ret = done->node;
+	table_lock(&fs->table);
+	const struct node *node = table_node_locked(&fs->table, done->node);
+
+	same = node && node->ino == identity->ino && node->dev == identity->dev;
+	table_unlock(&fs->table);
+	if (same)
+		return true;
+	inflight_cancel(fs);
+	fs_leave(fs, *ret, 1);
+	return false;
 }
 
 void fs_reply_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *name)
@@ -57,12 +87,16 @@ void fs_reply_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *na
 	struct fs *fs = fs_of(req);
 	/* The kernel may remember that a name is not there: it is told of a creation by us. */
 	struct fuse_entry_param entry = {.entry_timeout = FS_CACHE_SECONDS};
-	struct node_identity identity;
+	struct node_identity identity = {0};
+	fuse_ino_t id;
 	struct stat st;
 	int r = fs_identify(fs, dirfd, name, &st, &identity);
 
-	if (r == 0)
-		r = fs_enter(fs, parent, name, &st, &identity, &entry);
+	if (is_entered(fs, &identity, &id))
+		fs_fill_entry(id, &st, &entry);
+	else if (r == 0)
+		r = fs_enter(fs, parent, name, &st, &identity, INFLIGHT_DONE, &entry);
+	KILL_POINT("entry: to be answered");
 	if (r < 0 && r != -ENOENT)
 		fs_reply(req, r);
 	else if (fuse_reply_entry(req, &entry) < 0 && entry.ino)
@@ -114,7 +148,9 @@ static void announce_locked(struct fs *fs, struct node *dir, struct event_list *
 {
 	struct node *parent = table_parent_locked(&fs->table, dir);
 
-	if ((dir->flags & NODE_ANNOUNCED) || !parent)
+	uint8_t life = (uint8_t)table_life(&fs->table);
+
+	if (dir->announced == life || !parent)
 		return;
 	announce_locked(fs, parent, list);
 	struct fs_event *event = event_new(FS_EVENT_DIR, table_name_locked(&fs->table, dir), "");
@@ -125,7 +161,8 @@ static void announce_locked(struct fs *fs, struct node *dir, struct event_list *
 	event->ino = dir->ino;
 	event->dir = parent->ino;
 	list_push(list, event);
-	dir->flags |= NODE_ANNOUNCED;
+	table_save_node_locked(&fs->table, dir);
+	dir->announced = life;
 }
 
 void fs_say_changed(struct fs *fs, fuse_ino_t id, bool is_close)
@@ -134,7 +171,7 @@ void fs_say_changed(struct fs *fs, fuse_ino_t id, bool is_close)
 
 	if (!fs->options.on_event)
 		return;
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, id);
 
 	if (node && (node->flags & NODE_IS_FILE) && node->dev == fs->dev) {
@@ -152,7 +189,7 @@ void fs_say_changed(struct fs *fs, fuse_ino_t id, bool is_close)
 		}
 		list_push(&list, event);
 	}
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	list_send(fs, &list);
 }
 
@@ -175,7 +212,7 @@ void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, c
 		(!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode) && type != FS_EVENT_RENAMED &&
 			type != FS_EVENT_EXCHANGED))
 		return;
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	uint64_t dir = announced_ino_locked(fs, parent, &list);
 	uint64_t new_dir = new_parent ? announced_ino_locked(fs, new_parent, &list) : 0;
 	struct fs_event *event = event_new(type, name, new_name);
@@ -189,7 +226,7 @@ void fs_say_renamed(struct fs *fs, enum fs_event_type type, fuse_ino_t parent, c
 		event->new_dir = new_dir;
 	}
 	list_push(&list, event);
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	list_send(fs, &list);
 }
 

@@ -8,6 +8,7 @@
 
 #include "fusefs/fs/caller.h"
 #include "fusefs/fs/internal.h"
+#include "uploader/base/killpoint.h"
 #include "uploader/base/log.h"
 
 static pthread_mutex_t *node_lock(struct fs *fs, fuse_ino_t id)
@@ -30,19 +31,21 @@ static int our_flags(uint32_t flags)
 /* What is left to do after a node's passthrough was refused: once for the log, and never again for the same reason. */
 static void passthrough_refused(struct fs *fs, fuse_ino_t id, int error)
 {
-	if (!atomic_load(&fs->passthrough_worked)) {
+	if (!table_connection(&fs->table)->passthrough) {
 		if (atomic_exchange(&fs->passthrough, false))
 			log_warning(
 				"passthrough is not to be had here (%m): reads and writes go through this process; "
 				"it needs CAP_SYS_ADMIN, Linux 6.9 and a plain filesystem below");
 		return;
 	}
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, id);
 
-	if (node)
+	if (node) {
+		table_save_node_locked(&fs->table, node);
 		node->flags |= NODE_NO_PASSTHROUGH;
-	pthread_mutex_unlock(&fs->table.lock);
+	}
+	table_unlock(&fs->table);
 	(void)error;
 }
 
@@ -51,18 +54,43 @@ static int backing_id_of(struct fs *fs, fuse_ino_t id)
 {
 	int backing_id = -1;
 
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	const struct node *node = table_node_locked(&fs->table, id);
 
 	if (node && node->opens > 0)
 		backing_id = node->backing_id ? node->backing_id : -1;
 	else if (node && atomic_load(&fs->passthrough) && !(node->flags & NODE_NO_PASSTHROUGH))
 		backing_id = 0;
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	return backing_id;
 }
 
-/* A handle for the node, with its backing file registered if need be. fd: O_PATH, or -1 to have it resolved here. */
+/* What the kernel is told of an open handle. */
+static void fill_open(int backing_id, struct fuse_file_info *fi)
+{
+	fi->backing_id = backing_id > 0 ? backing_id : 0;
+	fi->keep_cache = backing_id <= 0;
+	fi->noflush = 1;
+}
+
+/* Registers the backing file. Its id, or -1 when the node is to do without. */
+static int register_backing(fuse_req_t req, fuse_ino_t id, int fd)
+{
+	struct fs *fs = fs_of(req);
+	int backing_id = fuse_passthrough_open(req, fd);
+
+	KILL_POINT("open: registered");
+	if (backing_id <= 0) {
+		passthrough_refused(fs, id, errno);
+		return -1;
+	}
+	__atomic_store_n(&table_connection(&fs->table)->passthrough, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&table_connection(&fs->table)->last_backing_id, backing_id, __ATOMIC_RELAXED);
+	return backing_id;
+}
+
+/* A handle for the node, with its backing file registered if need be: the request in hand is DONE then. fd: O_PATH, or
+ * -1 to have it resolved here. */
 static int open_handle(fuse_req_t req, fuse_ino_t id, int fd, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -74,73 +102,94 @@ static int open_handle(fuse_req_t req, fuse_ino_t id, int fd, struct fuse_file_i
 
 	if (backing_id == 0 && fd < 0)
 		r = fs_resolve(fs, id, &resolved);
-	if (backing_id == 0 && r == 0) {
-		backing_id = fuse_passthrough_open(req, resolved.fd);
-		if (backing_id > 0) {
-			atomic_store_explicit(&fs->passthrough_worked, true, memory_order_relaxed);
-		} else {
-			passthrough_refused(fs, id, errno);
-			backing_id = -1;
-		}
-	}
-	pthread_mutex_lock(&fs->table.lock);
+	if (backing_id == 0 && r == 0)
+		backing_id = register_backing(req, id, resolved.fd);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, id);
 
 	if (r == 0)
 		r = node ? table_open_handle_locked(&fs->table, node, (uint32_t)fi->flags, &fi->fh) : -ESTALE;
 	if (r == 0) {
+		/* table_open_handle_locked() saved it. */
 		node->backing_id = backing_id > 0 ? backing_id : 0;
-		if (can_write((uint32_t)fi->flags) && node->writers++ == 0)
-			atomic_fetch_add(&fs->writers, 1);
+		if (can_write((uint32_t)fi->flags))
+			table_add_writer_locked(&fs->table, node, 1);
+		inflight_reach_locked(fs, INFLIGHT_DONE, id, fi->fh);
 	}
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	pthread_mutex_unlock(node_lock(fs, id));
-	if (r < 0)
-		return r;
-	fi->backing_id = backing_id > 0 ? backing_id : 0;
-	fi->keep_cache = backing_id <= 0;
-	fi->noflush = 1;
-	return 0;
+	fill_open(backing_id, fi);
+	KILL_POINT("open: to be answered");
+	return r;
 }
 
+/* The handle that an earlier process opened for this request. False: none. */
+static bool reopen_handle(struct fs *fs, struct fuse_file_info *fi)
+{
+	const struct inflight *done = inflight_in_state(INFLIGHT_DONE);
+	int backing_id = 0;
+
+	if (!done)
+		return false;
+	table_lock(&fs->table);
+	const struct node *node = table_node_locked(&fs->table, done->node);
+
+	if (node)
+		backing_id = node->backing_id;
+	table_unlock(&fs->table);
+	fi->fh = done->fh;
+	fill_open(backing_id, fi);
+	return true;
+}
+
+/* Gives the handle back, says that its file changed if it was the last writer, and returns the backing id with it if it
+ * was the last of its node: the request in hand is CLOSING until that is given back as well. */
 static void close_handle(fuse_req_t req, uint64_t fh)
 {
 	struct fs *fs = fs_of(req);
-	bool changed = false;
 	int unused_backing_id = 0;
+	bool changed = false, unpin = false;
 	fuse_ino_t id = 0;
 
 	fdcache_drop(&fs->fdcache, fh);
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct handle *handle = table_handle_locked(&fs->table, fh);
 
-	if (handle) {
-		struct node *node = &fs->table.nodes[handle->node];
-
-		id = table_id_locked(&fs->table, node);
-		changed = can_write(handle->flags) && --node->writers == 0;
-	}
-	pthread_mutex_unlock(&fs->table.lock);
+	if (handle)
+		id = table_id_locked(&fs->table, &fs->table.nodes[handle->node]);
+	table_unlock(&fs->table);
 	if (!handle)
-		return;
-	if (changed) {
-		fs_say_changed(fs, id, true);
-		atomic_fetch_sub(&fs->writers, 1);
-	}
-
+		return; /* an earlier process has done that */
 	pthread_mutex_lock(node_lock(fs, id));
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = &fs->table.nodes[handle->node];
 
+	changed = can_write(handle->flags) && node->writers == 1;
+	table_unlock(&fs->table);
+	/* Before it is forgotten that there was a writer: said twice is better than never. */
+	if (changed)
+		fs_say_changed(fs, id, true);
+	table_lock(&fs->table);
+	if (can_write(handle->flags))
+		table_add_writer_locked(&fs->table, node, -1);
 	if (node->opens == 1) {
+		table_save_node_locked(&fs->table, node);
 		unused_backing_id = node->backing_id;
 		node->backing_id = 0;
 	}
-	table_close_handle_locked(&fs->table, handle);
-	pthread_mutex_unlock(&fs->table.lock);
+	unpin = node->flags & NODE_PINNED;
+	unpin = table_close_handle_locked(&fs->table, handle) && unpin;
+	if (unused_backing_id || inflight_current())
+		inflight_reach_locked(fs, INFLIGHT_CLOSING, 0, 0);
+	if (inflight_current())
+		inflight_current()->backing_id = unused_backing_id;
+	table_unlock(&fs->table);
 	if (unused_backing_id)
 		fuse_passthrough_close(req, unused_backing_id);
 	pthread_mutex_unlock(node_lock(fs, id));
+	if (unpin)
+		pins_drop(&fs->pins, id);
+	KILL_POINT("release: closed");
 }
 
 int fs_handle_fd(struct fs *fs, fuse_ino_t ino, uint64_t fh, struct fdcache_ref *ret)
@@ -150,12 +199,12 @@ int fs_handle_fd(struct fs *fs, fuse_ino_t ino, uint64_t fh, struct fdcache_ref 
 
 	if (fdcache_get(&fs->fdcache, fh, ret) == 0)
 		return 0;
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	const struct handle *handle = table_handle_locked(&fs->table, fh);
 
 	if (handle)
 		flags = our_flags(handle->flags);
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	if (flags < 0)
 		return -EBADF;
 	int r = fs_resolve(fs, ino, &node);
@@ -186,10 +235,25 @@ static int truncate_node(fuse_req_t req, fuse_ino_t ino)
 	return fd < 0 ? fd : 0;
 }
 
+static int truncate_once(fuse_req_t req, fuse_ino_t ino)
+{
+	struct inflight *inflight = inflight_current();
+
+	if (inflight && (inflight->flags & INFLIGHT_TRUNCATED))
+		return 0;
+	int r = truncate_node(req, ino);
+
+	KILL_POINT("open: truncated");
+	/* Died before this: truncated again, while open(2) still has not returned. */
+	if (r == 0 && inflight)
+		inflight->flags |= INFLIGHT_TRUNCATED;
+	return r;
+}
+
 void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	int r = open_handle(req, ino, -1, fi);
+	int r = reopen_handle(fs, fi) ? 0 : open_handle(req, ino, -1, fi);
 
 	if (r < 0) {
 		fs_reply(req, r);
@@ -197,7 +261,7 @@ void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	r = open_ours(fs, ino, fi);
 	if (r == 0 && (fi->flags & O_TRUNC))
-		r = truncate_node(req, ino);
+		r = truncate_once(req, ino);
 	if (r == 0 && fuse_reply_open(req, fi) == 0)
 		return;
 	close_handle(req, fi->fh);
@@ -209,15 +273,19 @@ void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 struct made {
 	int fd;
 	bool is_path; /* O_PATH; else what the caller asked for */
-	bool is_new;  /* it was not there before */
+	bool is_new;  /* it was not there before; true already when an earlier process made it */
 };
 
 /* mknod(2) makes the file without opening it: a descriptor that can write would count as a writer for ever once it was
  * registered. */
 static int make_to_register(int dirfd, const char *name, mode_t mode, int flags, struct made *ret)
 {
+	bool is_made = ret->is_new;
+
 	ret->is_path = true;
-	ret->is_new = mknodat(dirfd, name, (mode & 07777) | S_IFREG, 0) == 0;
+	if (!is_made)
+		ret->is_new = mknodat(dirfd, name, (mode & 07777) | S_IFREG, 0) == 0;
+	KILL_POINT("create: made");
 	if (!ret->is_new && (errno != EEXIST || (flags & O_EXCL)))
 		return -errno;
 	ret->fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -227,10 +295,12 @@ static int make_to_register(int dirfd, const char *name, mode_t mode, int flags,
 static int make_and_open(int dirfd, const char *name, mode_t mode, int flags, struct made *ret)
 {
 	int how = our_flags((uint32_t)flags) | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
+	bool is_made = ret->is_new;
 
-	ret->fd = openat(dirfd, name, how | O_EXCL, mode & 07777);
-	ret->is_new = ret->fd >= 0;
-	if (ret->fd < 0 && errno == EEXIST && !(flags & O_EXCL))
+	ret->fd = is_made ? -1 : openat(dirfd, name, how | O_EXCL, mode & 07777);
+	ret->is_new = is_made || ret->fd >= 0;
+	KILL_POINT("create: made");
+	if (is_made || (ret->fd < 0 && errno == EEXIST && !(flags & O_EXCL)))
 		ret->fd = openat(dirfd, name, how, mode & 07777);
 	return ret->fd < 0 ? -errno : 0;
 }
@@ -248,12 +318,25 @@ static int make_file(
 
 static void note_new(struct fs *fs, fuse_ino_t id)
 {
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, id);
 
-	if (node)
+	if (node) {
+		table_save_node_locked(&fs->table, node);
 		node->flags |= NODE_NO_CAPABILITY;
-	pthread_mutex_unlock(&fs->table.lock);
+	}
+	table_unlock(&fs->table);
+}
+
+static int open_entered(fuse_req_t req, fuse_ino_t id, int fd, struct fuse_file_info *fi)
+{
+	int r = open_handle(req, id, fd, fi);
+
+	if (r < 0) {
+		inflight_cancel(fs_of(req));
+		fs_leave(fs_of(req), id, 1);
+	}
+	return r;
 }
 
 /* Enters, opens and answers for a file that was just made. fd is closed or taken over. */
@@ -270,12 +353,15 @@ static void reply_created(
 
 	if (r == 0 && !S_ISREG(st.st_mode))
 		r = S_ISDIR(st.st_mode) ? -EISDIR : -ELOOP;
-	if (r == 0)
-		r = fs_enter(fs, parent, name, &st, &identity, &entry);
-	if (r == 0) {
-		r = open_handle(req, entry.ino, fd, fi);
-		if (r < 0)
-			fs_leave(fs, entry.ino, 1);
+	const struct inflight *done = inflight_in_state(INFLIGHT_DONE);
+
+	if (r == 0 && done) {
+		fs_fill_entry(done->node, &st, &entry);
+		(void)reopen_handle(fs, fi);
+	} else if (r == 0) {
+		r = fs_enter(fs, parent, name, &st, &identity, INFLIGHT_ENTERED, &entry);
+		if (r == 0)
+			r = open_entered(req, entry.ino, fd, fi);
 	}
 	if (r < 0) {
 		fs_reply(req, r);
@@ -288,13 +374,32 @@ static void reply_created(
 	else
 		r = open_ours(fs, entry.ino, fi);
 	if (r == 0 && (fi->flags & O_TRUNC) && st.st_size > 0)
-		r = truncate_node(req, entry.ino);
+		r = truncate_once(req, entry.ino);
 	if (r == 0 && fuse_reply_create(req, &entry, fi) == 0)
 		return;
 	close_handle(req, fi->fh);
 	fs_leave(fs, entry.ino, 1);
 	if (r < 0)
 		fs_reply(req, r);
+}
+
+/* What settling found of it, or that it is about to be made. A file that is there already is only opened. */
+static void intend_file(struct fs *fs, fuse_ino_t parent, int dirfd, const char *name, struct made *made)
+{
+	struct inflight *inflight = inflight_current();
+	struct stat st;
+
+	if (inflight) {
+		made->is_new = inflight->flags & INFLIGHT_IS_NEW;
+		return;
+	}
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return;
+	inflight = inflight_new(fs);
+	inflight->parent = parent;
+	inflight->flags = INFLIGHT_IS_NEW;
+	snprintf(inflight->name, sizeof(inflight->name), "%s", name);
+	inflight_intend(fs, inflight);
 }
 
 void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
@@ -304,8 +409,13 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 	struct made made = {.fd = -1};
 	int r = fs_resolve(fs, parent, &dir);
 
-	if (r == 0)
-		r = make_file(req, dir.fd, name, mode, fi->flags, atomic_load(&fs->passthrough), &made);
+	if (r == 0) {
+		intend_file(fs, parent, dir.fd, name, &made);
+		/* Opened by an earlier process: it only has to be looked at. */
+		int flags = inflight_in_state(INFLIGHT_DONE) ? fi->flags & ~O_EXCL : fi->flags;
+
+		r = make_file(req, dir.fd, name, mode, flags, atomic_load(&fs->passthrough), &made);
+	}
 	if (r < 0)
 		fs_reply(req, r);
 	else
@@ -331,49 +441,80 @@ static int enter_tmpfile(struct fs *fs, int fd, struct fuse_entry_param *ret)
 	int r = fs_identify_fd(fs, fd, &st, &identity);
 
 	if (r == 0)
-		r = fs_enter(fs, 0, "", &st, &identity, ret);
+		r = fs_enter(fs, 0, "", &st, &identity, INFLIGHT_ENTERED, ret);
 	if (r < 0)
 		return r;
 	int pin = fs_reopen(fd, O_PATH);
 
 	r = pin < 0 ? pin : pins_put(&fs->pins, ret->ino, pin);
+	KILL_POINT("tmpfile: pinned");
 	if (r < 0) {
+		inflight_cancel(fs);
 		fs_leave(fs, ret->ino, 1);
 		return r;
 	}
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, ret->ino);
 
-	if (node)
+	if (node) {
+		table_save_node_locked(&fs->table, node);
 		node->flags |= NODE_PINNED;
-	pthread_mutex_unlock(&fs->table.lock);
+	}
+	table_unlock(&fs->table);
 	return 0;
+}
+
+/* The answer that an earlier process had ready. */
+static int reopen_tmpfile(struct fs *fs, struct fuse_entry_param *ret, struct fuse_file_info *fi)
+{
+	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
+	fuse_ino_t id = inflight_current()->node;
+	struct stat st;
+	int r = fs_resolve(fs, id, &node);
+
+	if (r == 0 && fstatat(node.fd, "", &st, AT_EMPTY_PATH) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
+	fs_fill_entry(id, &st, ret);
+	(void)reopen_handle(fs, fi);
+	return 0;
+}
+
+static int open_tmpfile(
+	fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_entry_param *ret, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
+	_cleanup_close_ int fd = -1;
+	int r = fs_resolve(fs, parent, &dir);
+
+	if (r == 0)
+		r = fd = make_tmpfile(req, dir.fd, mode, fi->flags);
+	if (r >= 0)
+		r = enter_tmpfile(fs, fd, ret);
+	return r < 0 ? r : open_entered(req, ret->ino, -1, fi);
 }
 
 void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
-	_cleanup_close_ int fd = -1;
 	struct fuse_entry_param entry = {0};
-	int r = fs_resolve(fs, parent, &dir);
+	int r;
 
 	fi->flags &= ~O_TMPFILE; /* O_DIRECTORY is part of it, and this is none */
-	if (r == 0)
-		r = fd = make_tmpfile(req, dir.fd, mode, fi->flags);
-	if (r >= 0)
-		r = enter_tmpfile(fs, fd, &entry);
+	if (!inflight_in_state(INFLIGHT_DONE) || reopen_tmpfile(fs, &entry, fi) < 0)
+		r = open_tmpfile(req, parent, mode, &entry, fi);
+	else
+		r = 0;
 	if (r < 0) {
 		fs_reply(req, r);
 		return;
 	}
-	r = open_handle(req, entry.ino, -1, fi);
-	if (r == 0)
-		r = open_ours(fs, entry.ino, fi);
+	r = open_ours(fs, entry.ino, fi);
 	if (r == 0 && fuse_reply_create(req, &entry, fi) == 0)
 		return;
-	if (r == 0)
-		close_handle(req, fi->fh);
+	close_handle(req, fi->fh);
 	fs_leave(fs, entry.ino, 1);
 	if (r < 0)
 		fs_reply(req, r);
@@ -385,10 +526,11 @@ void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	bool forget = can_write((uint32_t)fi->flags);
 
 	close_handle(req, fi->fh);
-	fs_reply(req, 0);
-	/* Stores through a mapping of the backing file changed its times without the kernel's FUSE side knowing. */
+	/* Stores through a mapping of the backing file changed its times without the kernel's FUSE side knowing. Before the
+	 * answer: who dies in between is asked again. */
 	if (forget)
 		fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
+	fs_reply(req, 0);
 }
 
 void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

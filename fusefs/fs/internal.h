@@ -1,7 +1,8 @@
 /* What the files of this directory share: the filesystem's own struct and the small steps of every operation.
  *
  * Locks, in the order in which they may be taken: fs.node_locks[] (one of them at a time; held over the registration
- * of a backing file), server.lock (alone), then table.lock, pins.lock, fdcache.lock (memory work only, never one inside another). */
+ * of a backing file), server.lock (alone), then the table's, pins.lock, fdcache.lock (never one inside another; memory
+ * work only, but for a message to the anchor that does not wait). */
 #ifndef EBBFS_FS_INTERNAL_H
 #define EBBFS_FS_INTERNAL_H
 
@@ -14,6 +15,7 @@
 
 #include "fusefs/fs/fdcache.h"
 #include "fusefs/fs/fs.h"
+#include "fusefs/fs/inflight.h"
 #include "fusefs/fs/pins.h"
 #include "fusefs/fs/table.h"
 #include "uploader/base/buf.h"
@@ -23,6 +25,15 @@
 /* Every change comes through us, so what the kernel remembers stays true. */
 #define FS_CACHE_SECONDS 86400.0
 
+/* A thread that serves. */
+struct worker {
+	struct fs *fs;
+	pthread_t thread;
+	atomic_int tid;                 /* 0: not there yet */
+	atomic_int_fast64_t busy_since; /* ns, of the request that it has in hand; 0: none */
+	int64_t stuck_since;            /* alive.c: busy_since when it was first seen stuck; 0: it was not */
+};
+
 /* Who serves: serve.c. */
 struct server {
 	pthread_mutex_t lock;
@@ -31,6 +42,7 @@ struct server {
 	bool may_spin;                  /* set before the threads are started */
 	atomic_int_fast64_t busy_since; /* ns, of the request that the leader has in hand; 0: it waits */
 	atomic_bool watch_sleeps;
+	atomic_uint_fast64_t taken; /* requests read */
 };
 
 struct fs {
@@ -43,11 +55,15 @@ struct fs {
 	bool handles;    /* nodes are found by file handle */
 	bool privileged; /* may act for other users */
 	atomic_bool passthrough;
-	atomic_bool passthrough_worked;
 	atomic_bool serving, stopping;
-	atomic_uint_fast64_t read_requests, write_requests, writers;
+	atomic_uint_fast64_t read_requests, write_requests;
+	atomic_uint inflights_unclaimed;
+	bool inflight_used[INFLIGHTS]; /* by a thread of ours; protected by the table's lock */
 	struct fuse_session *session;
-	pthread_t *threads;
+	struct worker *workers; /* options.threads */
+	bool is_abandoned;      /* a worker is in the kernel for good: nothing may be freed */
+	uint64_t taken_before;  /* alive.c: server.taken when a request was first seen to wait, and when that was */
+	int64_t waits_since;
 	struct table table;
 	struct pins pins;
 	struct fdcache fdcache;
@@ -93,9 +109,12 @@ int fs_identify(struct fs *fs, int dirfd, const char *name, struct stat *ret_st,
 /* The same for a descriptor itself. */
 int fs_identify_fd(struct fs *fs, int fd, struct stat *ret_st, struct node_identity *ret_identity) _must_check_;
 
-/* Enters a name that exists into the table, with one lookup more, and fills in the answer. 0 or -errno. */
+/* Enters a name that exists into the table, with one lookup more, and fills in the answer. The request in hand gets to
+ * `reached` with it; INFLIGHT_FREE: it keeps no record. 0 or -errno. */
 int fs_enter(struct fs *fs, fuse_ino_t parent, const char *name, const struct stat *st,
-	const struct node_identity *identity, struct fuse_entry_param *ret) _must_check_;
+	const struct node_identity *identity, enum inflight_state reached, struct fuse_entry_param *ret) _must_check_;
+/* The answer for a node that has its lookup already. */
+void fs_fill_entry(fuse_ino_t id, const struct stat *st, struct fuse_entry_param *ret);
 /* Takes that lookup back: the kernel never heard of it. */
 void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups);
 
@@ -104,6 +123,19 @@ void fs_reply(fuse_req_t req, int error);
 
 /* Answers with what is at a name now, or that nothing is. */
 void fs_reply_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *name);
+
+/* names.c: what follows in the table when a name is gone; the record tells which node had it. Part of a transaction. */
+void fs_bury_locked(struct fs *fs, const struct inflight *inflight, fuse_ino_t parent, const char *name);
+/* The same for all that a rename changes. */
+void fs_move_locked(struct fs *fs, const struct inflight *inflight);
+/* A node without a name that somebody opened just before: its file handle leads to it as long as that lasts, a pin for
+ * good. */
+void fs_pin_if_open(struct fs *fs, fuse_ino_t id);
+/* Takes a pin back that was not needed. */
+void fs_unpin(struct fs *fs, const struct inflight *inflight);
+
+/* resume.c: goes on with the connection of an earlier process, before anything is served. 0 or -errno. */
+int fs_resume(struct fs *fs) _must_check_;
 
 /* Opens what an O_PATH descriptor points to. The descriptor or -errno. */
 int fs_reopen(int fd, int flags) _must_check_;

@@ -5,6 +5,7 @@
 
 #include "fusefs/fs/caller.h"
 #include "fusefs/fs/internal.h"
+#include "uploader/base/killpoint.h"
 #include "uploader/base/log.h"
 
 struct creation {
@@ -29,13 +30,32 @@ static int create_as_caller(fuse_req_t req, int dirfd, const char *name, const s
 	return r < 0 ? -errno : 0;
 }
 
+/* Writes down that a name is about to be made, if it is not there: a name that is there makes the call fail, however
+ * often it is done. */
+static void intend_name(struct fs *fs, fuse_ino_t parent, int dirfd, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return;
+	struct inflight *inflight = inflight_new(fs);
+
+	inflight->parent = parent;
+	snprintf(inflight->name, sizeof(inflight->name), "%s", name);
+	inflight_intend(fs, inflight);
+}
+
 static void create(fuse_req_t req, fuse_ino_t parent, const char *name, const struct creation *what)
 {
+	struct fs *fs = fs_of(req);
 	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
-	int r = fs_resolve(fs_of(req), parent, &dir);
+	int r = fs_resolve(fs, parent, &dir);
 
-	if (r == 0)
+	if (r == 0 && !inflight_current()) {
+		intend_name(fs, parent, dir.fd, name);
 		r = create_as_caller(req, dir.fd, name, what);
+		KILL_POINT("create: made");
+	}
 	if (r < 0)
 		fs_reply(req, r);
 	else
@@ -62,7 +82,7 @@ static void name_node(struct fs *fs, fuse_ino_t ino, fuse_ino_t parent, const ch
 {
 	bool unpin = false;
 
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, ino);
 	struct node *parent_node = table_node_locked(&fs->table, parent);
 
@@ -70,10 +90,11 @@ static void name_node(struct fs *fs, fuse_ino_t ino, fuse_ino_t parent, const ch
 	bool wanted = node && parent_node && (!node->name || !node->handle_bytes);
 
 	if (wanted && table_rename_locked(&fs->table, node, parent_node, name) == 0 && (node->flags & NODE_PINNED)) {
+		/* table_rename_locked() saved it. */
 		node->flags &= (uint8_t)~NODE_PINNED;
 		unpin = true;
 	}
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	if (unpin)
 		pins_drop(&fs->pins, ino);
 }
@@ -88,8 +109,12 @@ void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const cha
 
 	if (r == 0)
 		r = fs_resolve(fs, new_parent, &dir);
-	if (r == 0 && linkat(AT_FDCWD, fs_proc_path(node.fd, path), dir.fd, new_name, AT_SYMLINK_FOLLOW) < 0)
-		r = -errno;
+	if (r == 0 && !inflight_current()) {
+		intend_name(fs, new_parent, dir.fd, new_name);
+		if (linkat(AT_FDCWD, fs_proc_path(node.fd, path), dir.fd, new_name, AT_SYMLINK_FOLLOW) < 0)
+			r = -errno;
+		KILL_POINT("link: made");
+	}
 	if (r < 0) {
 		fs_reply(req, r);
 		return;
@@ -100,102 +125,142 @@ void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const cha
 	fs_reply_entry(req, new_parent, dir.fd, new_name);
 }
 
-/* What a name is before it goes: enough to keep the node alive afterwards. */
-struct doomed {
-	struct stat st;
-	fuse_ino_t id; /* 0: the kernel does not know it */
-	bool is_last;  /* its last name */
-	int fd;        /* O_PATH, to find it without a name; -1: none needed */
-};
-
-static void doomed_done(struct doomed *doomed)
+/* What a name is before it goes, into the record: enough to keep the node alive afterwards. What will not be found
+ * without its name is pinned. 0 or -errno. */
+static int doom(struct fs *fs, fuse_ino_t parent, int dirfd, const char *name, struct inflight *inflight)
 {
-	cleanup_close(&doomed->fd);
-}
-#define _cleanup_doomed_ _cleanup_(doomed_done)
-
-static int doom(struct fs *fs, fuse_ino_t parent, int dirfd, const char *name, struct doomed *ret)
-{
-	*ret = (struct doomed){.fd = -1};
-	if (dirfd < 0 || fstatat(dirfd, name, &ret->st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
+	struct stat *st = &inflight->target;
 	bool keep = false;
 
-	pthread_mutex_lock(&fs->table.lock);
-	const struct node *node = table_find_locked(&fs->table, (uint32_t)ret->st.st_dev, ret->st.st_ino);
+	if (fstatat(dirfd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	table_lock(&fs->table);
+	const struct node *node = table_find_locked(&fs->table, (uint32_t)st->st_dev, st->st_ino);
 
 	if (node && node->lookups) {
-		ret->id = table_id_locked(&fs->table, node);
-		ret->is_last = S_ISDIR(ret->st.st_mode) || ret->st.st_nlink <= 1;
 		/* Without a handle it is found by the name that goes now, or is the last. */
 		const struct node *parent_node = table_node_locked(&fs->table, parent);
 		bool named = !parent_node || table_is_named_locked(&fs->table, node, parent_node, name);
+		bool is_last = S_ISDIR(st->st_mode) || st->st_nlink <= 1;
 
-		keep = S_ISDIR(ret->st.st_mode) || (ret->is_last && node->opens > 0) ||
-		       (!node->handle_bytes && (ret->is_last || named));
+		inflight->node = table_id_locked(&fs->table, node);
+		inflight->flags |= is_last ? INFLIGHT_IS_LAST : 0;
+		keep = !(node->flags & NODE_PINNED) && (S_ISDIR(st->st_mode) || (is_last && node->opens > 0) ||
+							       (!node->handle_bytes && (is_last || named)));
 	}
-	pthread_mutex_unlock(&fs->table.lock);
-	if (keep)
-		ret->fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	table_unlock(&fs->table);
+	if (!keep)
+		return 0;
+	int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	/* Before the name goes: a pin that is on its way to the anchor outlives this process. */
+	if (fd >= 0 && pins_put(&fs->pins, inflight->node, fd) == 0)
+		inflight->flags |= INFLIGHT_PINNED;
+	KILL_POINT("doom: pinned");
 	return 0;
 }
 
-/* It was opened between doom() and the removal: its handle leads to it as long as that lasts, and a descriptor then
- * for good. */
-static void pin_open_node(struct fs *fs, fuse_ino_t id)
+void fs_unpin(struct fs *fs, const struct inflight *inflight)
 {
-	struct node_fd node = NODE_FD_NONE;
-
-	if (fs_resolve_handle(fs, id, &node) < 0 || pins_put(&fs->pins, id, node.fd) < 0)
-		log_warning("an open file was removed and cannot be kept track of");
+	if (inflight->flags & INFLIGHT_PINNED)
+		pins_drop(&fs->pins, inflight->node);
 }
 
-/* The name is gone: the node loses it, and what is needed is kept if nothing else leads to its inode. */
-static void bury(struct fs *fs, fuse_ino_t parent, const char *name, struct doomed *doomed)
+void fs_pin_if_open(struct fs *fs, fuse_ino_t id)
 {
-	bool is_kept_open = doomed->fd >= 0, pin = is_kept_open || doomed->is_last, opened = false;
+	struct node_fd found = NODE_FD_NONE;
 
-	if (!doomed->id)
+	table_lock(&fs->table);
+	struct node *node = table_node_locked(&fs->table, id);
+	bool wanted = node && node->opens > 0 && !(node->flags & NODE_PINNED);
+
+	table_unlock(&fs->table);
+	if (!wanted)
 		return;
-	doomed->st.st_nlink = 0;
-	if (S_ISDIR(doomed->st.st_mode))
-		fdcache_drop(&fs->dircache, doomed->id);
-	if (is_kept_open)
-		pin = pins_put(&fs->pins, doomed->id, TAKE_FD(doomed->fd)) == 0;
-	else if (pin)
-		pins_put_attributes(&fs->pins, doomed->id, &doomed->st);
-	pthread_mutex_lock(&fs->table.lock);
-	struct node *node = table_node_locked(&fs->table, doomed->id);
-	struct node *parent_node = table_node_locked(&fs->table, parent);
-
-	if (node && pin) {
-		node->flags |= NODE_PINNED;
-		opened = doomed->is_last && node->opens > 0 && !is_kept_open;
+	if (fs_resolve_handle(fs, id, &found) < 0 || pins_put(&fs->pins, id, found.fd) < 0) {
+		log_warning("an open file was removed and cannot be kept track of");
+		return;
 	}
-	if (node && parent_node && table_is_named_locked(&fs->table, node, parent_node, name))
+	table_lock(&fs->table);
+	node = table_node_locked(&fs->table, id);
+	if (node) {
+		table_save_node_locked(&fs->table, node);
+		node->flags |= NODE_PINNED;
+	}
+	table_unlock(&fs->table);
+	if (!node)
+		pins_drop(&fs->pins, id);
+}
+
+void fs_bury_locked(struct fs *fs, const struct inflight *inflight, fuse_ino_t parent, const char *name)
+{
+	struct node *node = inflight->node ? table_node_locked(&fs->table, inflight->node) : NULL;
+	struct node *parent_node = table_node_locked(&fs->table, parent);
+	struct stat st = inflight->target;
+
+	if (!node)
+		return;
+	st.st_nlink = 0;
+	if (inflight->flags & INFLIGHT_PINNED) {
+		table_save_node_locked(&fs->table, node);
+		node->flags |= NODE_PINNED;
+	}
+	if ((inflight->flags & INFLIGHT_IS_LAST) && !(node->flags & NODE_PINNED))
+		table_keep_attributes_locked(&fs->table, node, &st);
+	else if (parent_node && table_is_named_locked(&fs->table, node, parent_node, name))
 		(void)table_rename_locked(&fs->table, node, NULL, "");
-	pthread_mutex_unlock(&fs->table.lock);
-	if (opened)
-		pin_open_node(fs, doomed->id);
-	if (pin && !node)
-		pins_drop(&fs->pins, doomed->id);
+}
+
+/* What is left to do outside of the table. */
+static void after_burial(struct fs *fs, const struct inflight *inflight)
+{
+	if (!inflight->node)
+		return;
+	if (S_ISDIR(inflight->target.st_mode))
+		fdcache_drop(&fs->dircache, inflight->node);
+	if (inflight->flags & INFLIGHT_IS_LAST)
+		fs_pin_if_open(fs, inflight->node);
+}
+
+static int remove_once(struct fs *fs, fuse_ino_t parent, int dirfd, const char *name, int flags)
+{
+	struct inflight *inflight = inflight_new(fs);
+	int r = doom(fs, parent, dirfd, name, inflight);
+
+	if (r < 0)
+		return r;
+	inflight->parent = parent;
+	snprintf(inflight->name, sizeof(inflight->name), "%s", name);
+	inflight_intend(fs, inflight);
+	r = unlinkat(dirfd, name, flags) < 0 ? -errno : 0;
+	KILL_POINT("remove: gone");
+	if (r < 0) {
+		inflight_cancel(fs);
+		fs_unpin(fs, inflight);
+		return r;
+	}
+	table_lock(&fs->table);
+	fs_bury_locked(fs, inflight, parent, name);
+	inflight_reach_locked(fs, INFLIGHT_DONE, inflight->node, 0);
+	table_unlock(&fs->table);
+	after_burial(fs, inflight);
+	fs_say_name(fs, FS_EVENT_UNLINKED, parent, name, &inflight->target);
+	return 0;
 }
 
 static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
 {
 	struct fs *fs = fs_of(req);
 	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
-	_cleanup_doomed_ struct doomed doomed = {.fd = -1};
+
+	if (inflight_in_state(INFLIGHT_DONE)) {
+		fs_reply(req, 0);
+		return;
+	}
 	int r = fs_resolve(fs, parent, &dir);
 
 	if (r == 0)
-		r = doom(fs, parent, dir.fd, name, &doomed);
-	if (r == 0 && unlinkat(dir.fd, name, flags) < 0)
-		r = -errno;
-	if (r == 0) {
-		bury(fs, parent, name, &doomed);
-		fs_say_name(fs, FS_EVENT_UNLINKED, parent, name, &doomed.st);
-	}
+		r = remove_once(fs, parent, dir.fd, name, flags);
 	fs_reply(req, r);
 }
 
@@ -209,10 +274,9 @@ void fs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	remove_name(req, parent, name, AT_REMOVEDIR);
 }
 
-static void move_node_locked(struct fs *fs, fuse_ino_t id, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
-	const char *new_name)
+static void move_node_locked(struct fs *fs, struct node *node, fuse_ino_t parent, const char *name,
+	fuse_ino_t new_parent, const char *new_name)
 {
-	struct node *node = id ? table_node_locked(&fs->table, id) : NULL;
 	struct node *from = table_node_locked(&fs->table, parent);
 	struct node *to = table_node_locked(&fs->table, new_parent);
 
@@ -221,62 +285,72 @@ static void move_node_locked(struct fs *fs, fuse_ino_t id, fuse_ino_t parent, co
 		(void)table_rename_locked(&fs->table, node, to, new_name);
 }
 
-static fuse_ino_t find_node(struct fs *fs, const struct stat *st)
+void fs_move_locked(struct fs *fs, const struct inflight *inflight)
 {
-	pthread_mutex_lock(&fs->table.lock);
-	struct node *node = table_find_locked(&fs->table, (uint32_t)st->st_dev, st->st_ino);
-	fuse_ino_t id = node && node->lookups ? table_id_locked(&fs->table, node) : 0;
+	bool exchanges = inflight->rename_flags & RENAME_EXCHANGE;
 
-	pthread_mutex_unlock(&fs->table.lock);
-	return id;
+	if ((inflight->flags & INFLIGHT_HAS_TARGET) && !exchanges)
+		fs_bury_locked(fs, inflight, inflight->new_parent, inflight->new_name);
+	move_node_locked(fs, table_find_locked(&fs->table, inflight->source_dev, inflight->source_ino),
+		inflight->parent, inflight->name, inflight->new_parent, inflight->new_name);
+	if (exchanges)
+		move_node_locked(fs, inflight->node ? table_node_locked(&fs->table, inflight->node) : NULL,
+			inflight->new_parent, inflight->new_name, inflight->parent, inflight->name);
 }
 
-struct renaming {
-	fuse_ino_t parent, new_parent;
-	const char *name, *new_name;
-	unsigned int flags;
-	struct stat source;
-	struct doomed target;
-	bool has_target;
-};
-
 /* RENAME_WHITEOUT makes something, which is the caller's. */
-static int rename_as_caller(fuse_req_t req, int dirfd, int new_dirfd, const struct renaming *r)
+static int rename_as_caller(fuse_req_t req, int dirfd, int new_dirfd, const struct inflight *inflight)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-	bool makes = r->flags & RENAME_WHITEOUT;
+	bool makes = inflight->rename_flags & RENAME_WHITEOUT;
 	_cleanup_caller_ struct caller caller =
 		caller_enter(makes && fs_of(req)->privileged, ctx->uid, ctx->gid, ctx->umask, 0);
 
-	return renameat2(dirfd, r->name, new_dirfd, r->new_name, r->flags) < 0 ? -errno : 0;
+	return renameat2(dirfd, inflight->name, new_dirfd, inflight->new_name, inflight->rename_flags) < 0 ? -errno
+													   : 0;
 }
 
-static int do_rename(fuse_req_t req, int dirfd, int new_dirfd, struct renaming *r)
+/* Two names of one file: rename(2) does nothing, and says that it worked. */
+static bool is_same_file(const struct inflight *inflight)
+{
+	return (inflight->flags & INFLIGHT_HAS_TARGET) && inflight->target.st_ino == inflight->source_ino &&
+	       (uint32_t)inflight->target.st_dev == inflight->source_dev;
+}
+
+static int rename_once(fuse_req_t req, int dirfd, int new_dirfd, struct inflight *inflight)
 {
 	struct fs *fs = fs_of(req);
+	struct stat source;
 
-	if (fstatat(dirfd, r->name, &r->source, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(dirfd, inflight->name, &source, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	r->has_target = doom(fs, r->new_parent, new_dirfd, r->new_name, &r->target) == 0;
-	int error = rename_as_caller(req, dirfd, new_dirfd, r);
+	inflight->source_ino = source.st_ino;
+	inflight->source_dev = (uint32_t)source.st_dev;
+	if (doom(fs, inflight->new_parent, new_dirfd, inflight->new_name, inflight) == 0)
+		inflight->flags |= INFLIGHT_HAS_TARGET;
+	if (is_same_file(inflight)) {
+		fs_unpin(fs, inflight);
+		return rename_as_caller(req, dirfd, new_dirfd, inflight);
+	}
+	inflight_intend(fs, inflight);
+	int r = rename_as_caller(req, dirfd, new_dirfd, inflight);
 
-	if (error < 0)
-		return error;
-	/* Two names of one file: rename(2) does nothing, and says that it worked. */
-	if (r->has_target && r->target.st.st_ino == r->source.st_ino && r->target.st.st_dev == r->source.st_dev)
-		return 0;
-
-	fuse_ino_t id = find_node(fs, &r->source);
-
-	if (r->has_target && !(r->flags & RENAME_EXCHANGE))
-		bury(fs, r->new_parent, r->new_name, &r->target);
-	pthread_mutex_lock(&fs->table.lock);
-	move_node_locked(fs, id, r->parent, r->name, r->new_parent, r->new_name);
-	if (r->flags & RENAME_EXCHANGE)
-		move_node_locked(fs, r->target.id, r->new_parent, r->new_name, r->parent, r->name);
-	pthread_mutex_unlock(&fs->table.lock);
-	fs_say_renamed(fs, r->flags & RENAME_EXCHANGE ? FS_EVENT_EXCHANGED : FS_EVENT_RENAMED, r->parent, r->name,
-		&r->source, r->new_parent, r->new_name, r->has_target ? r->target.st.st_ino : 0);
+	KILL_POINT("rename: renamed");
+	if (r < 0 || (inflight->rename_flags & RENAME_EXCHANGE))
+		fs_unpin(fs, inflight);
+	if (r < 0) {
+		inflight_cancel(fs);
+		return r;
+	}
+	table_lock(&fs->table);
+	fs_move_locked(fs, inflight);
+	inflight_reach_locked(fs, INFLIGHT_DONE, inflight->node, 0);
+	table_unlock(&fs->table);
+	if ((inflight->flags & INFLIGHT_HAS_TARGET) && !(inflight->rename_flags & RENAME_EXCHANGE))
+		after_burial(fs, inflight);
+	fs_say_renamed(fs, inflight->rename_flags & RENAME_EXCHANGE ? FS_EVENT_EXCHANGED : FS_EVENT_RENAMED,
+		inflight->parent, inflight->name, &source, inflight->new_parent, inflight->new_name,
+		inflight->flags & INFLIGHT_HAS_TARGET ? inflight->target.st_ino : 0);
 	return 0;
 }
 
@@ -285,18 +359,24 @@ void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_
 {
 	struct fs *fs = fs_of(req);
 	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE, new_dir = NODE_FD_NONE;
-	struct renaming renaming = {.parent = parent,
-		.name = name,
-		.new_parent = new_parent,
-		.new_name = new_name,
-		.flags = flags,
-		.target = {.fd = -1}};
+
+	if (inflight_in_state(INFLIGHT_DONE)) {
+		fs_reply(req, 0);
+		return;
+	}
 	int r = fs_resolve(fs, parent, &dir);
 
 	if (r == 0)
 		r = fs_resolve(fs, new_parent, &new_dir);
-	if (r == 0)
-		r = do_rename(req, dir.fd, new_dir.fd, &renaming);
-	doomed_done(&renaming.target);
+	if (r == 0) {
+		struct inflight *inflight = inflight_new(fs);
+
+		inflight->parent = parent;
+		inflight->new_parent = new_parent;
+		inflight->rename_flags = flags;
+		snprintf(inflight->name, sizeof(inflight->name), "%s", name);
+		snprintf(inflight->new_name, sizeof(inflight->new_name), "%s", new_name);
+		r = rename_once(req, dir.fd, new_dir.fd, inflight);
+	}
 	fs_reply(req, r);
 }

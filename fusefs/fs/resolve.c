@@ -141,7 +141,7 @@ static int resolve_by_name(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 
 	if (!walk)
 		return -ENOMEM;
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, id);
 
 	if (node) {
@@ -149,7 +149,7 @@ static int resolve_by_name(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 		dev = node->dev;
 		r = collect_names_locked(fs, node, walk);
 	}
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	if (r == 0)
 		r = fd = open_names(fs, walk);
 	buf_done(&walk->bytes);
@@ -174,7 +174,7 @@ struct clue {
 
 static int get_clue(struct fs *fs, fuse_ino_t id, struct clue *ret)
 {
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	const struct node *node = table_node_locked(&fs->table, id);
 
 	if (node) {
@@ -183,7 +183,7 @@ static int get_clue(struct fs *fs, fuse_ino_t id, struct clue *ret)
 		ret->handle.handle_type = node->handle_type;
 		memcpy(ret->space + sizeof(struct file_handle), node->handle, NODE_HANDLE_MAX);
 	}
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	return node ? 0 : -ESTALE;
 }
 

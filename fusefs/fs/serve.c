@@ -22,11 +22,13 @@
 
 #include "fusefs/fs/caller.h"
 #include "fusefs/fs/internal.h"
+#include "uploader/base/killpoint.h"
 #include "uploader/base/log.h"
 #include "uploader/base/units.h"
 
 #define THREAD_STACK_BYTES (256U << 10)
 #define STOP_POLL_MS 20
+#define STOP_NS (2 * NSEC_PER_SEC)
 #define WAKE_SIGNAL SIGUSR2
 #define LEADER_PATIENCE_NS 1000000
 #define WATCH_MS 1
@@ -35,6 +37,8 @@
 #define RELEASES_MAX 32
 #define RELEASE_BYTES 64      /* header and struct fuse_release_in */
 #define SPIN_IF_GAP_NS 200000 /* if the last one came that soon after the one before */
+
+static __thread struct worker *self;
 
 static int64_t now_ns(void)
 {
@@ -69,15 +73,42 @@ static bool is_over(struct fs *fs)
 	return atomic_load_explicit(&fs->stopping, memory_order_relaxed) || fuse_session_exited(fs->session);
 }
 
+static void begin_init(struct fs *fs, const struct fuse_buf *buf)
+{
+	if (table_save_init(&fs->table, buf->mem, buf->size) < 0)
+		log_warning("FUSE_INIT of %zu bytes is longer than what can be kept", buf->size);
+	KILL_POINT("init: saved");
+}
+
+static void end_init(struct fs *fs)
+{
+	KILL_POINT("init: answered");
+	table_connection(&fs->table)->is_init_answered = 1;
+	atomic_store(&fs->serving, true);
+}
+
+static void process(struct fs *fs, struct fuse_buf *buf)
+{
+	const struct fuse_in_header *in = buf->mem;
+
+	inflight_begin(fs, in->unique, in->opcode);
+	fuse_session_process_buf(fs->session, buf);
+	inflight_end(fs);
+}
+
+/* Nothing is answered to these, and they do not wait their turn behind resent ones. */
+static bool is_out_of_turn(uint32_t opcode)
+{
+	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT;
+}
+
 static void serve_one(struct fs *fs, struct fuse_buf *buf, uint32_t opcode)
 {
-	bool is_init = opcode == FUSE_INIT;
-
-	if (is_init && table_save_init(&fs->table, buf->mem, buf->size) < 0)
-		log_warning("FUSE_INIT of %zu bytes is longer than what can be kept", buf->size);
-	fuse_session_process_buf(fs->session, buf);
-	if (is_init)
-		atomic_store(&fs->serving, true);
+	if (opcode == FUSE_INIT)
+		begin_init(fs, buf);
+	process(fs, buf);
+	if (opcode == FUSE_INIT)
+		end_init(fs);
 }
 
 static void vacate(struct fs *fs)
@@ -118,7 +149,7 @@ static void do_aside(struct fs *fs, struct aside *aside)
 	for (size_t i = 0; i < aside->n; i++) {
 		struct fuse_buf buf = {.size = RELEASE_BYTES, .mem = aside->requests[i]};
 
-		fuse_session_process_buf(fs->session, &buf);
+		process(fs, &buf);
 	}
 	aside->n = 0;
 }
@@ -128,10 +159,12 @@ static bool do_aside_watched(struct fs *fs, struct aside *aside)
 {
 	int64_t mine = now_ns();
 
+	atomic_store_explicit(&self->busy_since, mine, memory_order_relaxed);
 	atomic_store(&fs->server.busy_since, mine);
 	if (atomic_exchange(&fs->server.watch_sleeps, false))
 		wake_watch(fs);
 	do_aside(fs, aside);
+	atomic_store_explicit(&self->busy_since, 0, memory_order_relaxed);
 	return atomic_compare_exchange_strong(&fs->server.busy_since, &mine, 0);
 }
 
@@ -174,9 +207,14 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 		if (n <= 0)
 			return false;
 		/* Requests never come as a pipe: splicing reads is off (session.c). */
-		uint32_t opcode = ((const struct fuse_in_header *)buf->mem)->opcode;
+		const struct fuse_in_header *in = buf->mem;
+		uint32_t opcode = in->opcode;
 		int64_t since = now_ns(), mine = since;
 
+		KILL_POINT("serve: read");
+		atomic_fetch_add_explicit(&server->taken, 1, memory_order_relaxed);
+		if (!(in->unique & FUSE_UNIQUE_RESEND) && !is_out_of_turn(opcode))
+			inflight_drop_unclaimed(fs);
 		gap_ns = since - last_ns;
 		if (put_aside(aside, buf, opcode)) {
 			last_ns = since;
@@ -184,15 +222,18 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 		}
 		if (comes_after_releases(opcode))
 			do_aside(fs, aside);
+		atomic_store_explicit(&self->busy_since, since, memory_order_relaxed);
 		if (waits_for_disk(opcode)) {
 			vacate(fs);
 			serve_one(fs, buf, opcode);
+			atomic_store_explicit(&self->busy_since, 0, memory_order_relaxed);
 			return true;
 		}
 		atomic_store(&server->busy_since, since);
 		if (atomic_exchange(&server->watch_sleeps, false))
 			wake_watch(fs);
 		serve_one(fs, buf, opcode);
+		atomic_store_explicit(&self->busy_since, 0, memory_order_relaxed);
 		if (!atomic_compare_exchange_strong(&server->busy_since, &mine, 0))
 			return true;
 		last_ns = now_ns();
@@ -211,11 +252,13 @@ static bool lead(struct fs *fs, struct fuse_buf *buf)
 
 static void *serve(void *arg)
 {
-	struct fs *fs = arg;
+	self = arg;
+	struct fs *fs = self->fs;
 	struct server *server = &fs->server;
 	struct fuse_buf buf = {0};
 	bool going = true;
 
+	atomic_store(&self->tid, gettid());
 	caller_prepare_thread();
 	while (going && !is_over(fs)) {
 		pthread_mutex_lock(&server->lock);
@@ -238,31 +281,42 @@ static int start_threads(struct fs *fs, unsigned int *started)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
 	for (*started = 0; r == 0 && *started < fs->options.threads;) {
-		r = -pthread_create(&fs->threads[*started], &attr, serve, fs);
+		fs->workers[*started].fs = fs;
+		r = -pthread_create(&fs->workers[*started].thread, &attr, serve, &fs->workers[*started]);
 		*started += r == 0;
 	}
 	pthread_attr_destroy(&attr);
 	return r;
 }
 
-/* A thread may be about to read(2) when it is told to stop: it is told again until it has heard. */
+static bool join_thread(struct fs *fs, pthread_t thread, int64_t until_ns)
+{
+	do {
+		struct timespec deadline;
+
+		clock_gettime(CLOCK_REALTIME, &deadline);
+		deadline.tv_nsec += STOP_POLL_MS * 1000000L;
+		deadline.tv_sec += deadline.tv_nsec / NSEC_PER_SEC;
+		deadline.tv_nsec %= NSEC_PER_SEC;
+		pthread_mutex_lock(&fs->server.lock);
+		pthread_cond_broadcast(&fs->server.vacant);
+		pthread_mutex_unlock(&fs->server.lock);
+		pthread_kill(thread, WAKE_SIGNAL);
+		if (pthread_timedjoin_np(thread, NULL, &deadline) == 0)
+			return true;
+	} while (now_ns() < until_ns);
+	return false;
+}
+
+/* A thread may be about to read(2) when it is told to stop: it is told again until it has heard. One that waits for the
+ * disk is left to the end of the process: meanwhile nobody serves, and what it has in hand is asked for again. */
 static void join_threads(struct fs *fs, unsigned int started)
 {
-	for (unsigned int i = 0; i < started; i++) {
-		for (;;) {
-			struct timespec deadline;
+	int64_t until_ns = now_ns() + STOP_NS;
 
-			clock_gettime(CLOCK_REALTIME, &deadline);
-			deadline.tv_nsec += STOP_POLL_MS * 1000000L;
-			deadline.tv_sec += deadline.tv_nsec / NSEC_PER_SEC;
-			deadline.tv_nsec %= NSEC_PER_SEC;
-			pthread_mutex_lock(&fs->server.lock);
-			pthread_cond_broadcast(&fs->server.vacant);
-			pthread_mutex_unlock(&fs->server.lock);
-			pthread_kill(fs->threads[i], WAKE_SIGNAL);
-			if (pthread_timedjoin_np(fs->threads[i], NULL, &deadline) == 0)
-				break;
-		}
+	for (unsigned int i = 0; i < started; i++) {
+		if (!join_thread(fs, fs->workers[i].thread, until_ns))
+			fs->is_abandoned = true;
 	}
 }
 
@@ -295,7 +349,10 @@ int fs_serve(struct fs *fs)
 
 	sigaction(WAKE_SIGNAL, &action, NULL);
 	fs->server.may_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
-	int r = start_threads(fs, &started);
+	int r = fs_resume(fs);
+
+	if (r == 0)
+		r = start_threads(fs, &started);
 
 	while (r == 0 && !atomic_load(&fs->stopping)) {
 		uint64_t count;

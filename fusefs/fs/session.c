@@ -23,10 +23,19 @@ static void want(struct fuse_conn_info *conn, uint64_t flag)
 	(void)fuse_set_feature_flag(conn, flag);
 }
 
-static void on_init(void *userdata, struct fuse_conn_info *conn)
+/* Exactly what was agreed on before: the kernel is not asked again. */
+static void want_as_before(struct fuse_conn_info *conn, uint64_t agreed)
 {
-	struct fs *fs = userdata;
+	for (int bit = 0; bit < 64; bit++) {
+		if (agreed & 1ULL << bit)
+			want(conn, 1ULL << bit);
+		else
+			fuse_unset_feature_flag(conn, 1ULL << bit);
+	}
+}
 
+static void negotiate(struct fs *fs, struct fuse_conn_info *conn)
+{
 	/* Without KILLPRIV_V2 every write asks for security.capability, from a process that may be dead at the time. */
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
 	want(conn, FUSE_CAP_ATOMIC_O_TRUNC);
@@ -51,10 +60,21 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	}
 	want(conn, FUSE_CAP_PASSTHROUGH);
 	conn->max_backing_stack_depth = 1; /* overlayfs below is allowed */
-	atomic_store(&fs->passthrough, fuse_get_feature_flag(conn, FUSE_CAP_PASSTHROUGH));
-	if (!atomic_load(&fs->passthrough))
+	if (!fuse_get_feature_flag(conn, FUSE_CAP_PASSTHROUGH))
 		log_warning("this kernel has no FUSE passthrough (Linux 6.9 has): reads and writes go through this "
 			    "process");
+}
+
+static void on_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct fs *fs = userdata;
+	struct table_connection *connection = table_connection(&fs->table);
+
+	negotiate(fs, conn);
+	if (connection->is_init_answered)
+		want_as_before(conn, connection->want);
+	connection->want = conn->want_ext;
+	atomic_store(&fs->passthrough, fuse_get_feature_flag(conn, FUSE_CAP_PASSTHROUGH));
 }
 
 static const struct fuse_lowlevel_ops operations = {
@@ -178,16 +198,16 @@ int fs_new(const struct fs_options *options, struct fs **ret)
 	fs->options = *options;
 	fs->backing_fd = options->backing_fd;
 	fs->state_fd = options->state_fd;
-	fs->threads = calloc(options->threads, sizeof(*fs->threads));
+	fs->workers = calloc(options->threads, sizeof(*fs->workers));
 	fs->wake_fd = eventfd(0, EFD_CLOEXEC);
-	pins_init(&fs->pins);
+	pins_init(&fs->pins, options->on_pin, options->pin_arg);
 	for (size_t i = 0; i < FS_NODE_LOCKS; i++)
 		pthread_mutex_init(&fs->node_locks[i], NULL);
 	pthread_mutex_init(&fs->server.lock, NULL);
 	pthread_cond_init(&fs->server.vacant, NULL);
 	fs->privileged = caller_prepare();
 
-	int r = fs->threads && fs->wake_fd >= 0 ? set_up_tables(fs) : -ENOMEM;
+	int r = fs->workers && fs->wake_fd >= 0 ? set_up_tables(fs) : -ENOMEM;
 
 	if (r == 0)
 		r = set_up_session(fs);
@@ -201,7 +221,7 @@ int fs_new(const struct fs_options *options, struct fs **ret)
 
 void fs_free(struct fs *fs)
 {
-	if (!fs)
+	if (!fs || fs->is_abandoned)
 		return;
 	if (fs->session) {
 		if (fs->options.fuse_fd < 0)
@@ -217,17 +237,28 @@ void fs_free(struct fs *fs)
 	cleanup_close(&fs->backing_fd);
 	cleanup_close(&fs->state_fd);
 	cleanup_close(&fs->wake_fd);
-	free(fs->threads);
+	free(fs->workers);
 	free(fs);
+}
+
+void fs_adopt_pin(struct fs *fs, uint64_t node_id, int fd)
+{
+	if (pins_adopt(&fs->pins, node_id, fd) < 0)
+		log_warning("out of memory: a file without a name is lost");
+}
+
+void fs_each_pin(struct fs *fs, fs_pin_fn *fn, void *arg)
+{
+	pins_each(&fs->pins, fn, arg);
 }
 
 bool fs_has_writer(struct fs *fs, uint64_t ino)
 {
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	const struct node *node = table_find_locked(&fs->table, fs->dev, ino);
 	bool writer = node && node->writers > 0;
 
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	return writer;
 }
 
@@ -235,7 +266,7 @@ void fs_get_stats(struct fs *fs, struct fs_stats *ret)
 {
 	*ret = (struct fs_stats){
 		.read_requests = atomic_load(&fs->read_requests),
-		.writers = atomic_load(&fs->writers),
+		.writers = table_writers(&fs->table),
 		.write_requests = atomic_load(&fs->write_requests),
 		.passthrough = atomic_load(&fs->passthrough),
 		.serving = atomic_load(&fs->serving),

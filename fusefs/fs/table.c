@@ -1,61 +1,14 @@
-/* One memfd, laid out once for the largest size: it is sparse, a page costs memory when it is first written.
- *
- *   0        header
- *   64 KiB   hash buckets: slot of the first node of each chain
- *   4 GiB    nodes
- *   32 GiB   names, in slots of powers of two from 16 bytes, each class with a list of free ones
- *   64 GiB   handles */
-#include "fusefs/fs/table.h"
-
+/* Nodes, names and handles in the shared mapping. */
 #include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#define GIB (1ULL << 30)
-#define TABLE_MAGIC 0x65626274U /* "ebbt" */
-#define BUCKETS (1U << 20)
-#define BUCKETS_OFFSET (64ULL << 10)
-#define NODES_OFFSET (4 * GIB)
-#define NODES_MAX (300U << 20)
-#define NAMES_OFFSET (32 * GIB)
-#define NAMES_BYTES_MAX (16 * GIB)
-#define NAME_UNIT 16
-#define NAME_CLASSES 5 /* 16, 32, 64, 128, 256 bytes */
-#define HANDLES_OFFSET (64 * GIB)
-#define HANDLES_MAX (64U << 20)
-#define TABLE_BYTES (68 * GIB)
+#include "fusefs/fs/table_layout.h"
 
-struct table_header {
-	uint32_t magic, version;
-	uint32_t nodes_used; /* slots below this were in use at some time */
-	uint32_t node_free;  /* first free slot */
-	uint32_t handles_used, handle_free;
-	uint32_t names_used; /* in units */
-	uint32_t name_free[NAME_CLASSES];
-	uint64_t nodes, handles; /* live ones */
-	uint32_t init_length;
-	uint8_t init[TABLE_INIT_MAX];
-};
-
-_Static_assert(NODES_OFFSET + NODES_MAX * sizeof(struct node) <= NAMES_OFFSET, "regions overlap");
-_Static_assert(HANDLES_OFFSET + HANDLES_MAX * sizeof(struct handle) <= TABLE_BYTES, "regions overlap");
-
-static void set_identity(struct node *node, const struct node_identity *identity)
+static struct table_counts *counts_to_change(struct table *table)
 {
-	node->ino = identity->ino;
-	node->dev = identity->dev;
-	node->flags = (uint8_t)((identity->is_dir ? NODE_IS_DIR : 0) | (identity->is_file ? NODE_IS_FILE : 0));
-	node->handle_type = identity->handle_type;
-	node->handle_bytes = identity->handle_bytes;
-	memcpy(node->handle, identity->handle, NODE_HANDLE_MAX);
-}
-
-static uint32_t *bucket_of(const struct table *table, uint32_t dev, uint64_t ino)
-{
-	uint64_t mixed = (ino ^ (uint64_t)dev << 40) * 0x9e3779b97f4a7c15ULL;
-
-	return &table->buckets[mixed >> 44];
+	if (!table->is_counted)
+		table_save_locked(table, &table->header->counts, sizeof(table->header->counts));
+	table->is_counted = true;
+	return &table->header->counts;
 }
 
 static uint32_t slot_of(const struct table *table, const struct node *node)
@@ -65,80 +18,31 @@ static uint32_t slot_of(const struct table *table, const struct node *node)
 
 static void hash_insert(struct table *table, struct node *node)
 {
-	uint32_t *bucket = bucket_of(table, node->dev, node->ino);
+	uint32_t *bucket = table_bucket(table, node->dev, node->ino);
 
+	table_save_locked(table, bucket, sizeof(*bucket));
 	node->hash_next = *bucket;
 	*bucket = slot_of(table, node);
 }
 
 static void hash_remove(struct table *table, struct node *node)
 {
-	uint32_t *link = bucket_of(table, node->dev, node->ino);
+	uint32_t *link = table_bucket(table, node->dev, node->ino);
 
 	while (*link && *link != slot_of(table, node))
 		link = &table->nodes[*link].hash_next;
-	if (*link)
+	if (*link) {
+		table_save_locked(table, link, sizeof(*link));
 		*link = node->hash_next;
-	node->hash_next = NODE_NONE;
-}
-
-int table_init(struct table *table, int fd, const struct node_identity *root)
-{
-	struct stat st = {0};
-	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-
-	if (fd >= 0 && fstat(fd, &st) < 0)
-		return -errno;
-	if (fd >= 0 && st.st_size == 0 && ftruncate(fd, (off_t)TABLE_BYTES) < 0)
-		return -errno;
-	if (fd >= 0 && st.st_size != 0 && (uint64_t)st.st_size != TABLE_BYTES)
-		return -EPROTO;
-	char *base = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
-
-	if (base == MAP_FAILED)
-		return -errno;
-	*table = (struct table){
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.header = (struct table_header *)(void *)base,
-		.buckets = (uint32_t *)(void *)(base + BUCKETS_OFFSET),
-		.nodes = (struct node *)(void *)(base + NODES_OFFSET),
-		.names = base + NAMES_OFFSET,
-		.handles = (struct handle *)(void *)(base + HANDLES_OFFSET),
-	};
-
-	struct table_header *header = table->header;
-
-	if (header->magic) {
-		if (header->magic == TABLE_MAGIC && header->version == TABLE_VERSION)
-			return 0;
-		table_done(table);
-		return -EPROTO;
 	}
-	header->version = TABLE_VERSION;
-	header->nodes_used = NODE_ROOT_SLOT + 1;
-	header->handles_used = 1;
-	header->names_used = 1; /* offset 0 is no name */
-	header->nodes = 1;
-	set_identity(&table->nodes[NODE_ROOT_SLOT], root);
-	table->nodes[NODE_ROOT_SLOT].lookups = 1; /* never forgotten */
-	table->nodes[NODE_ROOT_SLOT].flags |= NODE_ANNOUNCED;
-	hash_insert(table, &table->nodes[NODE_ROOT_SLOT]);
-	header->magic = TABLE_MAGIC;
-	return 0;
-}
-
-void table_done(struct table *table)
-{
-	if (table->header)
-		munmap(table->header, TABLE_BYTES);
-	*table = (struct table){.lock = PTHREAD_MUTEX_INITIALIZER};
+	node->hash_next = NODE_NONE;
 }
 
 struct node *table_node_locked(struct table *table, uint64_t id)
 {
 	uint32_t slot = (uint32_t)id;
 
-	if (slot == NODE_NONE || slot >= table->header->nodes_used)
+	if (slot == NODE_NONE || slot >= table->header->counts.nodes_used)
 		return NULL;
 	struct node *node = &table->nodes[slot];
 
@@ -153,7 +57,7 @@ uint64_t table_id_locked(const struct table *table, const struct node *node)
 
 struct node *table_find_locked(struct table *table, uint32_t dev, uint64_t ino)
 {
-	for (uint32_t slot = *bucket_of(table, dev, ino); slot; slot = table->nodes[slot].hash_next) {
+	for (uint32_t slot = *table_bucket(table, dev, ino); slot; slot = table->nodes[slot].hash_next) {
 		struct node *node = &table->nodes[slot];
 
 		if (node->ino == ino && node->dev == dev)
@@ -162,65 +66,91 @@ struct node *table_find_locked(struct table *table, uint32_t dev, uint64_t ino)
 	return NULL;
 }
 
-static unsigned int name_class(const char *name)
+static unsigned int class_of(size_t bytes)
 {
-	size_t need = strlen(name) + 1;
 	unsigned int class = 0;
 
-	while ((size_t)NAME_UNIT << class < need)
+	while ((size_t)NAME_UNIT << class < bytes)
 		class ++;
 	return class;
 }
 
-/* Offset in units, 0 when there is no room. */
-static uint32_t name_alloc(struct table *table, const char *name)
+/* Room for so many bytes in the names' region: its offset in units, 0 when there is none. */
+static uint32_t room_alloc(struct table *table, size_t bytes)
 {
-	struct table_header *header = table->header;
-	unsigned int class = name_class(name);
+	unsigned int class = class_of(bytes);
 
 	if (class >= NAME_CLASSES)
 		return 0;
-	uint32_t at = header->name_free[class];
+	struct table_counts *counts = counts_to_change(table);
+	uint32_t at = counts->name_free[class];
 
 	if (at) {
-		memcpy(&header->name_free[class], table->names + (size_t)at * NAME_UNIT, sizeof(uint32_t));
+		const char *room = table->names + (size_t)at * NAME_UNIT;
+
+		/* Where the list goes on is what would be missed after an undo. */
+		table_save_locked(table, room, sizeof(uint32_t));
+		memcpy(&counts->name_free[class], room, sizeof(uint32_t));
 	} else {
-		if ((uint64_t)(header->names_used + (1U << class)) * NAME_UNIT > NAMES_BYTES_MAX)
+		if ((uint64_t)(counts->names_used + (1U << class)) * NAME_UNIT > NAMES_BYTES_MAX)
 			return 0;
-		at = header->names_used;
-		header->names_used += 1U << class;
+		at = counts->names_used;
+		counts->names_used += 1U << class;
 	}
-	memcpy(table->names + (size_t)at * NAME_UNIT, name, strlen(name) + 1);
 	return at;
 }
 
-static void name_free(struct table *table, uint32_t at)
+static void room_free(struct table *table, uint32_t at, size_t bytes)
 {
-	if (!at)
-		return;
-	char *name = table->names + (size_t)at * NAME_UNIT;
-	unsigned int class = name_class(name);
+	struct table_counts *counts = counts_to_change(table);
+	char *room = table->names + (size_t)at * NAME_UNIT;
+	unsigned int class = class_of(bytes);
 
-	memcpy(name, &table->header->name_free[class], sizeof(uint32_t));
-	table->header->name_free[class] = at;
+	table_save_locked(table, room, sizeof(uint32_t));
+	memcpy(room, &counts->name_free[class], sizeof(uint32_t));
+	counts->name_free[class] = at;
+}
+
+static uint32_t name_alloc(struct table *table, const char *name)
+{
+	size_t size = strlen(name) + 1;
+	uint32_t at = room_alloc(table, size);
+
+	if (at)
+		memcpy(table->names + (size_t)at * NAME_UNIT, name, size);
+	return at;
+}
+
+/* What the node has in the names' region: its name or its last attributes. The node is saved already. */
+static void name_drop(struct table *table, struct node *node)
+{
+	bool is_attributes = node->flags & NODE_HAS_ATTRIBUTES;
+
+	if (node->name)
+		room_free(table, node->name,
+			is_attributes ? sizeof(struct stat)
+				      : strlen(table->names + (size_t)node->name * NAME_UNIT) + 1);
+	node->name = 0;
+	node->flags &= (uint8_t)~NODE_HAS_ATTRIBUTES;
 }
 
 /* A free slot keeps its generation, so that the next tenant's id differs from every earlier one's. */
 static struct node *node_alloc(struct table *table)
 {
-	struct table_header *header = table->header;
-	uint32_t slot = header->node_free, generation = 0;
+	struct table_counts *counts = counts_to_change(table);
+	uint32_t slot = counts->node_free, generation = 0;
 
 	if (slot) {
-		header->node_free = table->nodes[slot].hash_next;
+		counts->node_free = table->nodes[slot].hash_next;
 		generation = table->nodes[slot].generation + 1;
-	} else if (header->nodes_used < NODES_MAX) {
-		slot = header->nodes_used++;
+	} else if (counts->nodes_used < NODES_MAX) {
+		slot = counts->nodes_used++;
 	} else {
 		return NULL;
 	}
+	table_save_node_locked(table, &table->nodes[slot]);
 	table->nodes[slot] = (struct node){.generation = generation};
-	header->nodes++;
+	counts->nodes++;
 	return &table->nodes[slot];
 }
 
@@ -229,16 +159,19 @@ static void node_release(struct table *table, struct node *node)
 {
 	while (node && !node->lookups && !node->children && !node->opens) {
 		struct node *parent = table_parent_locked(table, node);
+		struct table_counts *counts = counts_to_change(table);
 
+		table_save_node_locked(table, node);
 		hash_remove(table, node);
-		name_free(table, node->name);
-		node->name = 0;
+		name_drop(table, node);
 		node->parent = NODE_NONE;
-		node->hash_next = table->header->node_free;
-		table->header->node_free = slot_of(table, node);
-		table->header->nodes--;
-		if (parent)
+		node->hash_next = counts->node_free;
+		counts->node_free = slot_of(table, node);
+		counts->nodes--;
+		if (parent) {
+			table_save_node_locked(table, parent);
 			parent->children--;
+		}
 		node = parent;
 	}
 }
@@ -250,16 +183,40 @@ int table_rename_locked(struct table *table, struct node *node, struct node *par
 
 	if (parent && !at)
 		return -ENOSPC;
-	if (parent)
+	if (parent) {
+		table_save_node_locked(table, parent);
 		parent->children++;
-	name_free(table, node->name);
+	}
+	table_save_node_locked(table, node);
+	name_drop(table, node);
 	node->name = at;
 	node->parent = parent ? slot_of(table, parent) : NODE_NONE;
 	if (old_parent) {
+		table_save_node_locked(table, old_parent);
 		old_parent->children--;
 		node_release(table, old_parent);
 	}
 	return 0;
+}
+
+void table_keep_attributes_locked(struct table *table, struct node *node, const struct stat *st)
+{
+	(void)table_rename_locked(table, node, NULL, "");
+	uint32_t at = room_alloc(table, sizeof(*st));
+
+	if (!at)
+		return;
+	memcpy(table->names + (size_t)at * NAME_UNIT, st, sizeof(*st));
+	node->name = at;
+	node->flags |= NODE_HAS_ATTRIBUTES;
+}
+
+bool table_get_attributes_locked(const struct table *table, const struct node *node, struct stat *ret)
+{
+	if (!(node->flags & NODE_HAS_ATTRIBUTES))
+		return false;
+	memcpy(ret, table->names + (size_t)node->name * NAME_UNIT, sizeof(*ret));
+	return true;
 }
 
 /* Another file has this inode number now: the old node keeps its id, but is no longer found by number. */
@@ -276,6 +233,7 @@ struct node *table_lookup_locked(
 	struct node *node = table_find_locked(table, identity->dev, identity->ino);
 
 	if (node && is_reused(node, identity)) {
+		table_save_node_locked(table, node);
 		hash_remove(table, node);
 		node = NULL;
 	}
@@ -283,12 +241,13 @@ struct node *table_lookup_locked(
 		node = node_alloc(table);
 		if (!node)
 			return NULL;
-		set_identity(node, identity);
+		table_set_identity(node, identity);
 		hash_insert(table, node);
 	}
+	table_save_node_locked(table, node);
 	node->lookups++;
-	if (!node->name && parent && node != parent && slot_of(table, node) != NODE_ROOT_SLOT &&
-		table_rename_locked(table, node, parent, name) < 0) {
+	if ((!node->name || (node->flags & NODE_HAS_ATTRIBUTES)) && parent && node != parent &&
+		slot_of(table, node) != NODE_ROOT_SLOT && table_rename_locked(table, node, parent, name) < 0) {
 		node->lookups--;
 		node_release(table, node);
 		return NULL;
@@ -300,6 +259,7 @@ bool table_forget_locked(struct table *table, struct node *node, uint64_t lookup
 {
 	if (slot_of(table, node) == NODE_ROOT_SLOT)
 		return false;
+	table_save_node_locked(table, node);
 	node->lookups = lookups < node->lookups ? node->lookups - lookups : 0;
 	bool gone = !node->lookups && !node->children && !node->opens;
 
@@ -310,12 +270,14 @@ bool table_forget_locked(struct table *table, struct node *node, uint64_t lookup
 bool table_is_named_locked(
 	const struct table *table, const struct node *node, const struct node *parent, const char *name)
 {
-	return node->name && node->parent == slot_of(table, parent) && !strcmp(table_name_locked(table, node), name);
+	return table_name_locked(table, node)[0] && node->parent == slot_of(table, parent) &&
+	       !strcmp(table_name_locked(table, node), name);
 }
 
 const char *table_name_locked(const struct table *table, const struct node *node)
 {
-	return node->name ? table->names + (size_t)node->name * NAME_UNIT : "";
+	return node->name && !(node->flags & NODE_HAS_ATTRIBUTES) ? table->names + (size_t)node->name * NAME_UNIT
+								  : "";
 }
 
 struct node *table_parent_locked(struct table *table, const struct node *node)
@@ -325,20 +287,22 @@ struct node *table_parent_locked(struct table *table, const struct node *node)
 
 int table_open_handle_locked(struct table *table, struct node *node, uint32_t flags, uint64_t *ret_fh)
 {
-	struct table_header *header = table->header;
-	uint32_t slot = header->handle_free;
+	struct table_counts *counts = counts_to_change(table);
+	uint32_t slot = counts->handle_free;
 
 	if (slot)
-		header->handle_free = table->handles[slot].next;
-	else if (header->handles_used < HANDLES_MAX)
-		slot = header->handles_used++;
+		counts->handle_free = table->handles[slot].next;
+	else if (counts->handles_used < HANDLES_MAX)
+		slot = counts->handles_used++;
 	else
 		return -ENFILE;
 
 	struct handle *handle = &table->handles[slot];
 
+	table_save_locked(table, handle, sizeof(*handle));
 	*handle = (struct handle){.node = slot_of(table, node), .generation = handle->generation + 1, .flags = flags};
-	header->handles++;
+	counts->handles++;
+	table_save_node_locked(table, node);
 	node->opens++;
 	*ret_fh = (uint64_t)handle->generation << 32 | slot;
 	return 0;
@@ -348,40 +312,65 @@ struct handle *table_handle_locked(struct table *table, uint64_t fh)
 {
 	uint32_t slot = table_fh_slot(fh);
 
-	if (slot == 0 || slot >= table->header->handles_used)
+	if (slot == 0 || slot >= table->header->counts.handles_used)
 		return NULL;
 	struct handle *handle = &table->handles[slot];
 
 	return handle->node && handle->generation == fh >> 32 ? handle : NULL;
 }
 
-void table_close_handle_locked(struct table *table, struct handle *handle)
+bool table_close_handle_locked(struct table *table, struct handle *handle)
 {
 	struct node *node = &table->nodes[handle->node];
+	struct table_counts *counts = counts_to_change(table);
 
+	table_save_locked(table, handle, sizeof(*handle));
 	handle->node = NODE_NONE;
-	handle->next = table->header->handle_free;
-	table->header->handle_free = (uint32_t)(handle - table->handles);
-	table->header->handles--;
+	handle->next = counts->handle_free;
+	counts->handle_free = (uint32_t)(handle - table->handles);
+	counts->handles--;
+	table_save_node_locked(table, node);
 	node->opens--;
+	bool gone = !node->lookups && !node->children && !node->opens;
+
 	node_release(table, node);
+	return gone;
 }
 
-int table_save_init(struct table *table, const void *request, size_t length)
+const struct node *table_next_open_locked(const struct table *table, uint32_t *at)
 {
-	if (length > TABLE_INIT_MAX)
-		return -EMSGSIZE;
-	pthread_mutex_lock(&table->lock);
-	memcpy(table->header->init, request, length);
-	table->header->init_length = (uint32_t)length;
-	pthread_mutex_unlock(&table->lock);
-	return 0;
+	while (++*at < table->header->counts.handles_used) {
+		uint32_t slot = table->handles[*at].node;
+
+		if (slot)
+			return &table->nodes[slot];
+	}
+	return NULL;
+}
+
+void table_add_writer_locked(struct table *table, struct node *node, int difference)
+{
+	struct table_counts *counts = counts_to_change(table);
+	bool had = node->writers > 0;
+
+	table_save_node_locked(table, node);
+	node->writers += (uint32_t)difference;
+	counts->writers += (uint64_t)((node->writers > 0) - had);
+}
+
+uint64_t table_writers(struct table *table)
+{
+	table_lock(table);
+	uint64_t writers = table->header->counts.writers;
+
+	table_unlock(table);
+	return writers;
 }
 
 void table_get_counts(struct table *table, uint64_t *ret_nodes, uint64_t *ret_handles)
 {
-	pthread_mutex_lock(&table->lock);
-	*ret_nodes = table->header->nodes;
-	*ret_handles = table->header->handles;
-	pthread_mutex_unlock(&table->lock);
+	table_lock(table);
+	*ret_nodes = table->header->counts.nodes;
+	*ret_handles = table->header->counts.handles;
+	table_unlock(table);
 }

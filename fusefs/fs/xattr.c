@@ -7,6 +7,7 @@
 
 #include "fusefs/fs/caller.h"
 #include "fusefs/fs/internal.h"
+#include "uploader/base/killpoint.h"
 
 static int path_of(fuse_req_t req, fuse_ino_t ino, struct node_fd *node, char path[static PROC_PATH_MAX])
 {
@@ -25,22 +26,42 @@ static bool is_capability(const char *name)
 
 static bool has_no_capability(struct fs *fs, fuse_ino_t ino)
 {
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	const struct node *node = table_node_locked(&fs->table, ino);
 	bool none = node && (node->flags & NODE_NO_CAPABILITY);
 
-	pthread_mutex_unlock(&fs->table.lock);
+	table_unlock(&fs->table);
 	return none;
 }
 
 static void may_have_capability(struct fs *fs, fuse_ino_t ino)
 {
-	pthread_mutex_lock(&fs->table.lock);
+	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, ino);
 
-	if (node)
+	if (node) {
+		table_save_node_locked(&fs->table, node);
 		node->flags &= (uint8_t)~NODE_NO_CAPABILITY;
-	pthread_mutex_unlock(&fs->table.lock);
+	}
+	table_unlock(&fs->table);
+}
+
+/* Whether an earlier process has done this already: XATTR_CREATE of an attribute that was not there, or the removal of
+ * one that was. The kernel holds the inode's lock until it is answered, so nobody else did. Else writes down that it is
+ * about to be done. */
+static bool is_done(struct fs *fs, fuse_ino_t ino, const char *path, const char *name, bool creates)
+{
+	bool is_there = getxattr(path, name, NULL, 0) >= 0;
+
+	if (inflight_in_state(INFLIGHT_INTENT))
+		return is_there == creates;
+	if (is_there == creates)
+		return false; /* it fails, however often */
+	struct inflight *inflight = inflight_new(fs);
+
+	inflight->node = ino;
+	inflight_intend(fs, inflight);
+	return false;
 }
 
 void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
@@ -55,8 +76,11 @@ void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char
 
 	if (is_capability(name))
 		may_have_capability(fs, ino);
-	if (r == 0 && setxattr(path, name, value, size, flags) < 0)
+	bool done = r == 0 && (flags & XATTR_CREATE) && is_done(fs, ino, path, name, true);
+
+	if (r == 0 && !done && setxattr(path, name, value, size, flags) < 0)
 		r = -errno;
+	KILL_POINT("setxattr: set");
 	fs_reply(req, r);
 }
 
@@ -65,9 +89,11 @@ void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	_cleanup_node_fd_ struct node_fd node = NODE_FD_NONE;
 	char path[PROC_PATH_MAX];
 	int r = path_of(req, ino, &node, path);
+	bool done = r == 0 && is_done(fs_of(req), ino, path, name, false);
 
-	if (r == 0 && removexattr(path, name) < 0)
+	if (r == 0 && !done && removexattr(path, name) < 0)
 		r = -errno;
+	KILL_POINT("removexattr: removed");
 	fs_reply(req, r);
 }
 

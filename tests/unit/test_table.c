@@ -245,7 +245,7 @@ static void test_pins(void **state)
 	struct pins pins;
 	int first = open("/dev/null", O_PATH), second = open("/dev/null", O_PATH);
 
-	pins_init(&pins);
+	pins_init(&pins, NULL, NULL);
 	assert_int_equal(pins_get(&pins, 5), -1);
 	assert_int_equal(pins_put(&pins, 5, first), 0);
 	assert_int_equal(pins_put(&pins, 5 + PINS_BUCKETS, second), 0);

@@ -14,7 +14,8 @@ struct kill_points {
 	uint32_t deaths;
 	uint32_t passed;  /* points passed while countdown was set */
 	char process[16]; /* only this one counts and dies ("ebbfs-fusefs"); "": any */
-	char name[96];    /* of the point of the last death */
+	char name[92];    /* of the point of the last death */
+	int32_t how;      /* 0: SIGKILL; 1: the thread goes round in a loop for ever, with the locks that it holds */
 };
 
 _Static_assert(sizeof(struct kill_points) == 128, "the tests write it");
