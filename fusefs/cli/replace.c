@@ -28,15 +28,13 @@ static bool is_mounted(const struct config *config)
 void replace_plan(
 	struct replace *ret, const struct config *config, const char *record, struct child *children, size_t n)
 {
-	const struct child *anchor = NULL;
-
 	*ret = (struct replace){0};
 	for (size_t i = 0; i < n; i++) {
 		ret->order[i] = i;
 		if (children[i].part == PART_FUSEFS)
 			ret->fusefs = &children[i];
 		if (children[i].part == PART_ANCHOR)
-			anchor = &children[i];
+			ret->anchor = &children[i];
 	}
 	ret->leftovers = leftover_find(config->run, record, children, n) > 0;
 	/* Of a part that runs alone, the mount is the others' affair. */
@@ -50,10 +48,10 @@ void replace_plan(
 		if (children[i].old_fd >= 0)
 			images_prove_pid(&children[i].images, children[i].old_pid);
 	}
-	ret->fusefs_first = anchor && ret->fusefs && anchor->old_fd >= 0 && ret->fusefs->old_fd < 0;
+	ret->fusefs_first = ret->anchor && ret->fusefs && ret->anchor->old_fd >= 0 && ret->fusefs->old_fd < 0;
 	if (ret->fusefs_first) {
 		ret->order[0] = (size_t)(ret->fusefs - children);
-		ret->order[1] = (size_t)(anchor - children);
+		ret->order[1] = (size_t)(ret->anchor - children);
 	}
 }
 
@@ -102,10 +100,15 @@ bool replace_anchor_ready(struct replace *replace, const struct config *config, 
 	return true;
 }
 
-bool replace_gives_up(const struct replace *replace)
+bool replace_gives_up(struct replace *replace)
 {
-	if (!replace->fusefs_first || clock_ms() < replace->since_ms + GIVE_UP_MS)
+	if (!replace->fusefs_first)
 		return false;
-	log_warning("fusefs does not serve the mount of the earlier run's anchor; replacing the anchor as well");
+	if (replace->anchor->old_fd >= 0 && clock_ms() < replace->since_ms + GIVE_UP_MS)
+		return false;
+	log_warning("fusefs does not serve the mount of the earlier run's anchor; replacing the anchor first");
+	replace->fusefs_first = false;
+	for (size_t i = 0; i < ARRAY_SIZE(replace->order); i++)
+		replace->order[i] = i;
 	return true;
 }

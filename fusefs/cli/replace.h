@@ -23,10 +23,10 @@
 struct replace {
 	bool leftovers; /* something is taken over */
 	bool fusefs_first;
-	size_t order[PARTS];        /* indexes of children */
-	const struct child *fusefs; /* NULL: not one of them */
-	bool listens;               /* the new anchor does */
-	int64_t since_ms;           /* clock_ms() when the part in hand was started, then when it listened */
+	size_t order[PARTS];                 /* indexes of children */
+	const struct child *fusefs, *anchor; /* NULL: not one of them */
+	bool listens;                        /* the new anchor does */
+	int64_t since_ms;                    /* clock_ms() when the part in hand was started, then when it listened */
 };
 
 /* Finds the leftovers. Those whose mount is not at EBBFS_DATA (any more) are ended, which blocks: there is nothing to
@@ -40,7 +40,8 @@ void replace_begins(struct replace *replace);
 /* Whether the anchor listens, and has got back the mount that an old fusefs serves, unless that takes too long. */
 bool replace_anchor_ready(struct replace *replace, const struct config *config, const struct child *anchor);
 
-/* A new fusefs has tried for long enough to get on with the old anchor. */
-bool replace_gives_up(const struct replace *replace);
+/* fusefs comes first, and does not get on with the old anchor, or that one is gone: it comes after a new anchor, and
+ * the order begins again. */
+bool replace_gives_up(struct replace *replace);
 
 #endif

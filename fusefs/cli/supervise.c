@@ -195,7 +195,7 @@ static bool is_ready(struct supervisor *supervisor, const struct child *child)
 		return replace_anchor_ready(&supervisor->replace, supervisor->config, child);
 	if (child->part == PART_FUSEFS && !supervisor->serving && !supervisor->helper)
 		supervisor->helper = helper_start(supervisor->config, HELPER_SERVING);
-	return child->part != PART_FUSEFS || supervisor->serving || replace_gives_up(&supervisor->replace);
+	return child->part != PART_FUSEFS || supervisor->serving;
 }
 
 static bool step_start_one(struct supervisor *supervisor, struct child *child)
@@ -219,11 +219,15 @@ static bool step_start_one(struct supervisor *supervisor, struct child *child)
 static void step_start(struct supervisor *supervisor)
 {
 	while (supervisor->at < supervisor->n) {
-		if (!step_start_one(supervisor, &supervisor->children[supervisor->replace.order[supervisor->at]]))
+		struct child *child = &supervisor->children[supervisor->replace.order[supervisor->at]];
+
+		if (step_start_one(supervisor, child))
+			supervisor->at++;
+		else if (child->part == PART_FUSEFS && replace_gives_up(&supervisor->replace))
+			supervisor->at = 0;
+		else
 			return;
-		supervisor->at++;
 	}
-	kill_helper(supervisor);
 	supervisor->phase = PHASE_RUN;
 	log_info("ready");
 	notify_ready();
@@ -481,20 +485,18 @@ static int take_signals(void)
 	return fd < 0 ? -errno : fd;
 }
 
-static int open_all(struct supervisor *supervisor)
+static int name_socket(struct supervisor *supervisor, char name[static 64])
 {
-	const char *run = supervisor->config->run, *name = supervisor->record;
-	char socket[64] = "notify";
+	const char *record = supervisor->record;
 
 	/* run.children → notify, run-fusefs.children → notify-fusefs */
-	if (!strncmp(name, "run-", 4))
-		snprintf(socket, sizeof(socket), "notify-%.*s", (int)strcspn(name + 4, "."), name + 4);
-	int n = snprintf(supervisor->notify_path, sizeof(supervisor->notify_path), "%s/%s", run, socket);
+	snprintf(name, 64, "notify");
+	if (!strncmp(record, "run-", 4))
+		snprintf(name, 64, "notify-%.*s", (int)strcspn(record + 4, "."), record + 4);
+	int n = snprintf(
+		supervisor->notify_path, sizeof(supervisor->notify_path), "%s/%s", supervisor->config->run, name);
 
-	if (n < 0 || (size_t)n >= sizeof(supervisor->notify_path))
-		return -ENAMETOOLONG;
-	supervisor->notify_fd = watch_listen(run, socket);
-	return supervisor->notify_fd < 0 ? supervisor->notify_fd : 0;
+	return n < 0 || (size_t)n >= sizeof(supervisor->notify_path) ? -ENAMETOOLONG : 0;
 }
 
 int supervise(const struct config *config, struct child *children, size_t n, const char *record)
@@ -502,18 +504,20 @@ int supervise(const struct config *config, struct child *children, size_t n, con
 	struct supervisor supervisor = {.config = config, .children = children, .n = n, .record = record};
 	_cleanup_close_ int signal_fd = take_signals(), notify_fd = -1;
 	int64_t since_ms = clock_ms();
+	char socket[64];
 
 	if (signal_fd < 0) {
 		log_error("signalfd: %s", strerror(-signal_fd));
 		return EXIT_FAILED;
 	}
-	int r = open_all(&supervisor);
-
-	if (r < 0) {
-		log_error("cannot listen at %s in EBBFS_RUN: %s", supervisor.notify_path, strerror(-r));
+	notify_fd = name_socket(&supervisor, socket);
+	if (notify_fd == 0)
+		notify_fd = watch_listen(config->run, socket);
+	if (notify_fd < 0) {
+		log_error("cannot listen at %s: %s", supervisor.notify_path, strerror(-notify_fd));
 		return EXIT_FAILED;
 	}
-	notify_fd = supervisor.notify_fd;
+	supervisor.notify_fd = notify_fd;
 	notify_init();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	replace_plan(&supervisor.replace, config, record, children, n);

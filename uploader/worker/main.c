@@ -30,10 +30,9 @@ static void on_signal(struct worker *worker)
 
 	if (read(worker->signals, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (worker->link.draining) {
-		worker->stop = true;
-		return;
-	}
+	/* At once: what is left undone is begun anew, and a name that is still being resolved would be waited for. */
+	if (worker->link.draining)
+		_exit(EXIT_DONE);
 	worker->link.draining = true;
 	worker->deadline_ms = clock_ms() + worker->config->drain_ms;
 	log_info("finishing: jobs=%u", worker->pool.n_tasks);
