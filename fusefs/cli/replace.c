@@ -48,17 +48,25 @@ void replace_plan(
 		if (children[i].old_fd >= 0)
 			images_prove_pid(&children[i].images, children[i].old_pid);
 	}
-	ret->fusefs_first = ret->anchor && ret->fusefs && ret->anchor->old_fd >= 0 && ret->fusefs->old_fd < 0;
+	ret->fusefs_first = ret->anchor && ret->fusefs && ret->anchor->old_fd >= 0;
 	if (ret->fusefs_first) {
 		ret->order[0] = (size_t)(ret->fusefs - children);
 		ret->order[1] = (size_t)(ret->anchor - children);
 	}
 }
 
-void replace_begins(struct replace *replace)
+void replace_next(struct replace *replace)
 {
 	replace->listens = false;
-	replace->since_ms = clock_ms();
+	replace->since_ms = 0;
+}
+
+/* Whether the wait in hand, which may just begin, is over. */
+static bool is_over(struct replace *replace, int64_t limit_ms)
+{
+	if (replace->since_ms == 0)
+		replace->since_ms = clock_ms();
+	return clock_ms() >= replace->since_ms + limit_ms;
 }
 
 static bool has_open(pid_t pid, const char *wanted)
@@ -81,7 +89,24 @@ static bool has_open(pid_t pid, const char *wanted)
 	return false;
 }
 
-bool replace_anchor_ready(struct replace *replace, const struct config *config, const struct child *anchor)
+/* A process that has /dev/fuse open holds the mount: of the parts, none opens it for anything else. */
+static bool holds_mount(const struct child *child)
+{
+	return child_is_up(child) && has_open(child->pid ? child->pid : child->old_pid, "/dev/fuse");
+}
+
+bool replace_may_end_fusefs(struct replace *replace)
+{
+	if (!replace->anchor || holds_mount(replace->anchor))
+		return true;
+	/* A new anchor may get it. */
+	if (replace->fusefs_first || !is_over(replace, HOLD_MS))
+		return false;
+	log_warning("the anchor has not got the mount from the fusefs of the earlier run; going on without");
+	return true;
+}
+
+bool replace_anchor_ready(struct replace *replace, const struct config *config)
 {
 	if (!replace->listens) {
 		_cleanup_close_ int fd = sock_try_connect(config->run, HANDOVER_SOCKET);
@@ -90,24 +115,21 @@ bool replace_anchor_ready(struct replace *replace, const struct config *config, 
 		if (fd < 0 && fd != -EAGAIN)
 			return false;
 		replace->listens = true;
-		replace->since_ms = clock_ms();
 	}
-	if (!replace->fusefs || replace->fusefs->old_fd < 0 || has_open(anchor->pid, "/dev/fuse"))
+	if (!replace->leftovers || !replace->fusefs || !holds_mount(replace->fusefs))
 		return true;
-	if (clock_ms() < replace->since_ms + HOLD_MS)
-		return false;
-	log_warning("the anchor has not got the mount from the fusefs of the earlier run; going on without");
-	return true;
+	return holds_mount(replace->anchor) || is_over(replace, HOLD_MS);
 }
 
 bool replace_gives_up(struct replace *replace)
 {
 	if (!replace->fusefs_first)
 		return false;
-	if (replace->anchor->old_fd >= 0 && clock_ms() < replace->since_ms + GIVE_UP_MS)
+	if (replace->anchor->old_fd >= 0 && !is_over(replace, GIVE_UP_MS))
 		return false;
 	log_warning("fusefs does not serve the mount of the earlier run's anchor; replacing the anchor first");
 	replace->fusefs_first = false;
+	replace_next(replace);
 	for (size_t i = 0; i < ARRAY_SIZE(replace->order); i++)
 		replace->order[i] = i;
 	return true;

@@ -192,7 +192,7 @@ static void begin_drain(struct supervisor *supervisor)
 static bool is_ready(struct supervisor *supervisor, const struct child *child)
 {
 	if (child->part == PART_ANCHOR)
-		return replace_anchor_ready(&supervisor->replace, supervisor->config, child);
+		return replace_anchor_ready(&supervisor->replace, supervisor->config);
 	if (child->part == PART_FUSEFS && !supervisor->serving && !supervisor->helper)
 		supervisor->helper = helper_start(supervisor->config, HELPER_SERVING);
 	return child->part != PART_FUSEFS || supervisor->serving;
@@ -201,6 +201,9 @@ static bool is_ready(struct supervisor *supervisor, const struct child *child)
 static bool step_start_one(struct supervisor *supervisor, struct child *child)
 {
 	if (child->old_fd >= 0) {
+		if (child->part == PART_FUSEFS && supervisor->ending.signals == 0 &&
+			!replace_may_end_fusefs(&supervisor->replace))
+			return false;
 		if (supervisor->ending.signals == 0)
 			log_info("an earlier run left %s pid=%d: replacing it", part_name(child->part),
 				(int)child->old_pid);
@@ -209,10 +212,8 @@ static bool step_start_one(struct supervisor *supervisor, struct child *child)
 		child_forget_old(child);
 	}
 	supervisor->ending = (struct ending){0};
-	if (!supervisor->begun[child->part]) {
-		replace_begins(&supervisor->replace);
+	if (!supervisor->begun[child->part])
 		log_start(child, start(supervisor, child));
-	}
 	return is_ready(supervisor, child);
 }
 
@@ -221,12 +222,15 @@ static void step_start(struct supervisor *supervisor)
 	while (supervisor->at < supervisor->n) {
 		struct child *child = &supervisor->children[supervisor->replace.order[supervisor->at]];
 
-		if (step_start_one(supervisor, child))
+		if (step_start_one(supervisor, child)) {
 			supervisor->at++;
-		else if (child->part == PART_FUSEFS && replace_gives_up(&supervisor->replace))
+			replace_next(&supervisor->replace);
+		} else if (child->part == PART_FUSEFS && replace_gives_up(&supervisor->replace)) {
 			supervisor->at = 0;
-		else
+			supervisor->ending = (struct ending){0};
+		} else {
 			return;
+		}
 	}
 	supervisor->phase = PHASE_RUN;
 	log_info("ready");
