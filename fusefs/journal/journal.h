@@ -135,6 +135,9 @@ int journal_each_name(struct journal_txn *txn, uint64_t ino,
 int journal_each_in_dir(struct journal_txn *txn, uint64_t dir, const char *after,
 	int (*visit)(const struct journal_entry *entry, void *arg), void *arg) _must_check_;
 
+/* The first directory, by inode from `from` on, that names are recorded in. -ENOENT: none. */
+int journal_next_dir(struct journal_txn *txn, uint64_t from, uint64_t *ret_dir) _must_check_;
+
 /* Files that are JOURNAL_WAITING or JOURNAL_PARKED with due_ms ≤ now_ms, by due_ms. */
 int journal_each_due(struct journal_txn *txn, int64_t now_ms,
 	int (*visit)(const struct journal_file *file, void *arg), void *arg) _must_check_;

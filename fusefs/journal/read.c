@@ -226,6 +226,22 @@ int journal_each_in_dir(struct journal_txn *txn, uint64_t dir, const char *after
 	return each(txn, &range, step_entry, &(struct entry_visit){.visit = visit, .arg = arg});
 }
 
+static int take_dir(const struct journal_entry *entry, void *arg)
+{
+	*(uint64_t *)arg = entry->dir;
+	return 1;
+}
+
+int journal_next_dir(struct journal_txn *txn, uint64_t from, uint64_t *ret_dir)
+{
+	struct range range = {.db = STORE_ENTRY};
+
+	record_key_dir(&range.from, from);
+	int r = each(txn, &range, step_entry, &(struct entry_visit){.visit = take_dir, .arg = ret_dir});
+
+	return r == 0 ? -ENOENT : r < 0 ? r : 0;
+}
+
 int journal_each_with_key(struct journal_txn *txn, const char *key,
 	int (*visit)(const struct journal_entry *entry, void *arg), void *arg)
 {

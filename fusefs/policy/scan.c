@@ -286,6 +286,78 @@ static bool scan_directory(struct scan *scan, const struct pending *pending, boo
 	return (for_gone || look_at_names(scan, dir)) && look_for_gone(scan, dirfd(dir), for_gone);
 }
 
+/* A directory with names in the journal, but no place. */
+struct lost {
+	struct gone gone; /* its names */
+	const struct engine *engine;
+	uint64_t from;
+	bool found, through;
+};
+
+static int note_name(const struct journal_entry *entry, void *arg)
+{
+	struct gone *gone = arg;
+
+	memcpy(gone->after, entry->name, sizeof(gone->after));
+	memcpy(gone->names[gone->n].name, entry->name, sizeof(gone->after));
+	gone->names[gone->n++].ino = entry->ino;
+	return gone->n == CHUNK;
+}
+
+static int find_lost(struct journal_txn *txn, void *arg)
+{
+	struct lost *lost = arg;
+	char path[ENGINE_PATH_MAX];
+	int r = 0;
+
+	lost->found = false;
+	for (int i = 0; i < CHUNK && !lost->found; i++) {
+		r = journal_next_dir(txn, lost->from, &lost->gone.dir);
+		if (r < 0) {
+			lost->through = true;
+			return r == -ENOENT ? 0 : r;
+		}
+		lost->from = lost->gone.dir + 1;
+		r = engine_path(lost->engine, txn, lost->gone.dir, "", path);
+		lost->found = r == -ENOENT || r == -ELOOP;
+	}
+	return lost->found || r == -ENAMETOOLONG ? 0 : r;
+}
+
+static int find_names(struct journal_txn *txn, void *arg)
+{
+	struct gone *gone = arg;
+
+	return journal_each_in_dir(txn, gone->dir, *gone->after ? gone->after : NULL, note_name, gone);
+}
+
+/* Names in directories that went unseen: with their files while nobody looked, or when a process was killed before the
+ * journal heard of them. Once the whole tree was compared, every directory that there is has its place, or has it in
+ * an event that comes before these. */
+static bool drop_lost(struct scan *scan)
+{
+	_cleanup_free_ struct lost *lost = calloc(1, sizeof(*lost));
+	int r = 0;
+
+	if (!lost)
+		return true;
+	lost->engine = scan->engine;
+	while (!lost->through && r >= 0) {
+		r = journal_view(scan->engine->journal, find_lost, lost);
+		*lost->gone.after = '\0';
+		for (bool more = r >= 0 && lost->found; more;) {
+			lost->gone.n = 0;
+			r = journal_view(scan->engine->journal, find_names, &lost->gone);
+			more = r > 0;
+			if (!offer_gone(scan, &lost->gone))
+				return false;
+		}
+	}
+	if (r < 0)
+		log_error("scan: journal: %s", strerror(-r));
+	return true;
+}
+
 static void scan_tree(struct engine *engine)
 {
 	_cleanup_free_ struct seen *seen = calloc(CHUNK, sizeof(*seen));
@@ -302,6 +374,8 @@ static void scan_tree(struct engine *engine)
 		if (going)
 			going = scan_directory(&scan, pending, list == &scan.gone);
 	}
+	if (going && !scan.incomplete)
+		going = drop_lost(&scan);
 	if (going)
 		log_info("compared %llu files with the journal in %lld ms: %llu to look at%s",
 			(unsigned long long)scan.files, (long long)(clock_ms() - began),

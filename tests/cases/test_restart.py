@@ -105,6 +105,23 @@ def test_the_end_waits_no_longer_than_it_may(make_box):
     box.assert_all_arrived()
 
 
+def test_a_directory_removed_while_away_leaves_nothing_behind(make_box):
+    box = make_box(EBBFS_DRAIN="200ms").start()
+    box.write("gone/deeper/proven")
+    box.write("stays/proven")
+    box.settle_down()
+    box.server.fault("stall", "PutObject")
+    box.write("gone/deeper/waits")
+    box.write("gone/waits")
+    wait_for(lambda: box.status()["files"]["known"] == 4, 10, "the journal to know them")
+    box.stop()
+    shutil.rmtree(box.path("gone"))
+    box.server.clear_faults()
+    box.start().settle_down()
+    wait_for(lambda: box.status()["files"]["known"] == 1, 10, "the journal to forget what is gone")
+    assert set(box.bucket.keys()) == {box.key("gone/deeper/proven"), box.key("stays/proven")}
+
+
 def test_files_stay_when_it_ends(mounted):
     content = mounted.write("file")
     mounted.stop()

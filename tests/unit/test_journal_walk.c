@@ -64,6 +64,20 @@ static int walk_parked(struct journal_txn *txn, void *arg)
 	return journal_each_parked(txn, see_file, arg);
 }
 
+static int walk_dirs(struct journal_txn *txn, void *arg)
+{
+	struct walk *walk = arg;
+	int r = journal_next_dir(txn, walk->dir, &walk->dir);
+
+	while (r == 0) {
+		size_t length = strlen(walk->seen);
+
+		snprintf(walk->seen + length, sizeof(walk->seen) - length, "%llu ", (unsigned long long)walk->dir);
+		r = walk->dir == UINT64_MAX ? 1 : journal_next_dir(txn, walk->dir + 1, &walk->dir);
+	}
+	return r;
+}
+
 /* The same in a view and in an update. */
 static void assert_walk(struct fixture *fixture, int (*how)(struct journal_txn *, void *), const struct walk *what,
 	int wanted_result, const char *wanted)
@@ -106,6 +120,20 @@ static void directories_are_walked_in_byte_order(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		assert_walk(fixture, walk_dir, &cases[i].walk, cases[i].result, cases[i].wanted);
 	check_journal(fixture);
+}
+
+static void each_directory_with_names_is_met_once(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_walk(fixture, walk_dirs, &(struct walk){0}, -ENOENT, "");
+	put_entry(fixture, an_entry(7, "b", 1, ""));
+	put_entry(fixture, an_entry(7, "a", 2, ""));
+	put_entry(fixture, an_entry(300, "c", 3, ""));
+	assert_walk(fixture, walk_dirs, &(struct walk){0}, -ENOENT, "7 300 ");
+	assert_walk(fixture, walk_dirs, &(struct walk){.dir = 8}, -ENOENT, "300 ");
+	put_entry(fixture, an_entry(UINT64_MAX, "d", 4, ""));
+	assert_walk(fixture, walk_dirs, &(struct walk){.dir = 7}, 1, "7 300 18446744073709551615 ");
 }
 
 static void names_of_an_inode_follow_its_entries(void **state)
@@ -249,6 +277,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(directories_are_walked_in_byte_order),
+		TEST(each_directory_with_names_is_met_once),
 		TEST(names_of_an_inode_follow_its_entries),
 		TEST(due_files_come_by_time_up_to_now),
 		TEST(a_visit_may_change_what_it_visits),
