@@ -398,7 +398,7 @@ static void intend_file(struct fs *fs, fuse_ino_t parent, int dirfd, const char 
 	inflight = inflight_new(fs);
 	inflight->parent = parent;
 	inflight->flags = INFLIGHT_IS_NEW;
-	snprintf(inflight->name, sizeof(inflight->name), "%s", name);
+	inflight_name(inflight->name, name);
 	inflight_intend(fs, inflight);
 }
 

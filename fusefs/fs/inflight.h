@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define INFLIGHTS 128 /* twice the threads, and again for those of a process that died before it had read all */
@@ -80,6 +81,14 @@ struct inflight *inflight_in_state(enum inflight_state state);
 
 /* A record for the request in hand, not valid until inflight_intend(): fill in first what will be needed. */
 struct inflight *inflight_new(struct fs *fs);
+/* A name of the request; the kernel sends none that is longer than NAME_MAX. */
+static inline void inflight_name(char out[static NAME_MAX + 1], const char *name)
+{
+	size_t length = strnlen(name, NAME_MAX);
+
+	memcpy(out, name, length);
+	out[length] = '\0';
+}
 /* From now on a death after this is seen. */
 void inflight_intend(struct fs *fs, struct inflight *inflight);
 /* Nothing was changed after all; the record may be used for another intent of the same request. */

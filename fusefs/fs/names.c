@@ -41,7 +41,7 @@ static void intend_name(struct fs *fs, fuse_ino_t parent, int dirfd, const char 
 	struct inflight *inflight = inflight_new(fs);
 
 	inflight->parent = parent;
-	snprintf(inflight->name, sizeof(inflight->name), "%s", name);
+	inflight_name(inflight->name, name);
 	inflight_intend(fs, inflight);
 }
 
@@ -230,7 +230,7 @@ static int remove_once(struct fs *fs, fuse_ino_t parent, int dirfd, const char *
 	if (r < 0)
 		return r;
 	inflight->parent = parent;
-	snprintf(inflight->name, sizeof(inflight->name), "%s", name);
+	inflight_name(inflight->name, name);
 	inflight_intend(fs, inflight);
 	r = unlinkat(dirfd, name, flags) < 0 ? -errno : 0;
 	KILL_POINT("remove: gone");
@@ -374,8 +374,8 @@ void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_
 		inflight->parent = parent;
 		inflight->new_parent = new_parent;
 		inflight->rename_flags = flags;
-		snprintf(inflight->name, sizeof(inflight->name), "%s", name);
-		snprintf(inflight->new_name, sizeof(inflight->new_name), "%s", new_name);
+		inflight_name(inflight->name, name);
+		inflight_name(inflight->new_name, new_name);
 		r = rename_once(req, dir.fd, new_dir.fd, inflight);
 	}
 	fs_reply(req, r);
