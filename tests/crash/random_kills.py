@@ -1,0 +1,175 @@
+"""Checking writers on a mount while random signals hit random processes of it (`tests/crash/run random`)."""
+
+import collections
+import hashlib
+import os
+import random
+import time
+
+from lib.mount import Box
+from lib import process
+
+import board
+import killer
+
+# What is hit, and how often of 100; each with its signals.
+TARGETS = {"ebbfs-fusefs": 60, "ebbfs-anchor": 22, "ebbfs-uploader": 18}
+SIGNALS = {"KILL": 60, "TERM": 24, "STOP": 16}
+GAP_MAX_S = 0.25
+STOP_MAX_S = 2.5
+ENVIRONMENT = {"EBBFS_LOG": "info", "EBBFS_FAIL_OPEN_AFTER": "120s", "EBBFS_DRAIN": "2s"}
+
+
+class Table:
+    """What died how often, and how long the longest call took meanwhile."""
+
+    def __init__(self):
+        self.longest = collections.defaultdict(list)
+        self.in_flight = self.in_call = self.kills = 0
+
+    def add(self, what, longest_ns, in_flight, in_call):
+        self.longest[what].append(longest_ns / 1e6)
+        self.kills += 1
+        self.in_flight += 1 if in_flight else 0
+        self.in_call += 1 if in_call else 0
+
+    def merge(self, other):
+        for what, values in other.longest.items():
+            self.longest[what] += values
+        self.kills += other.kills
+        self.in_flight += other.in_flight
+        self.in_call += other.in_call
+
+    def text(self):
+        lines = ["| process | signal | times | longest call meanwhile, median ms | max ms |", "|---|---|---|---|---|"]
+        for (part, name), values in sorted(self.longest.items()):
+            values = sorted(values)
+            lines.append(f"| {part} | {name} | {len(values)} | {values[len(values) // 2]:.1f} | {values[-1]:.1f} |")
+        lines.append(f"{self.kills} kills; {self.in_flight} with a request in flight, {self.in_call} with a writer in a call")
+        return "\n".join(lines)
+
+
+def choose(rng, weights):
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def choose_signal(rng):
+    """(part, signal, seconds until SIGCONT: None for never)"""
+    part, name = choose(rng, TARGETS), choose(rng, SIGNALS)
+    pause = rng.choice([rng.uniform(0, 0.2), rng.uniform(0, STOP_MAX_S), None]) if name == "STOP" else None
+    return part, name, pause
+
+
+def label(name, pause):
+    if name != "STOP":
+        return name
+    return "STOP for good" if pause is None else "STOP, CONT"
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree(root):
+    """name → what is visible of it, below a directory; files with the SHA-256 of their content."""
+    found = {}
+    for folder, folders, names in os.walk(root):
+        for name in folders + names:
+            path = os.path.join(folder, name)
+            st = os.lstat(path)
+            regular = os.path.isfile(path) and not os.path.islink(path)
+            found[os.path.relpath(path, root)] = (oct(st.st_mode), st.st_size if regular else 0,
+                                                  st.st_mtime_ns if regular else 0, digest(path) if regular else "")
+    return found
+
+
+def assert_same_tree(mounted, plain):
+    for name in sorted(set(mounted) | set(plain)):
+        assert mounted.get(name) == plain.get(name), \
+            f"{name}: through the mount {mounted.get(name)}, in the plain directory {plain.get(name)}"
+
+
+def assert_in_bucket(box, files):
+    """Each regular file has an object with its bytes; objects of names that are gone stay, which is meant so."""
+    objects = box.bucket.objects()
+    for name, (mode, _, _, sha256) in files.items():
+        if not mode.startswith("0o100"):
+            continue
+        found = objects.get(box.key(name))
+        assert found is not None, f"{name} is not in the bucket"
+        assert found["sha256"] == sha256, f"{name}: the object has other bytes"
+
+
+def puts_in_vain(box):
+    """PUTs that brought a key the bytes that it had already, with no other PUT or copy to it in between."""
+    current, in_vain, total = {}, [], 0
+    for entry in box.bucket.requests():
+        if entry["status"] != 200 or entry["operation"] not in ("PutObject", "CopyObject"):
+            continue
+        total += 1
+        payload = entry["payload"] if entry["operation"] == "PutObject" else None
+        if payload is not None and current.get(entry["key"]) == payload:
+            in_vain.append(entry["key"])
+        current[entry["key"]] = payload
+    return in_vain, total
+
+
+class Scenario:
+    """One mount, its writers, and what is done to it."""
+
+    def __init__(self, server, bucket, program, work, *, seed, kills, passthrough, only=None):
+        self.only = only
+        self.program, self.work, self.seed, self.kills = program, work, seed, kills
+        self.box = Box(server, bucket, EBBFS_PASSTHROUGH="yes" if passthrough else "no", **ENVIRONMENT)
+        self.table, self.calls = Table(), 0
+
+    def again(self):
+        way = "passthrough" if self.box.environment["EBBFS_PASSTHROUGH"] == "yes" else "plain"
+        return f"tests/crash/run random --seed {self.seed} --kills {self.kills} --with {way}"
+
+    def kill_at_random(self, writers, hitter):
+        rng = random.Random(self.seed)
+        for _ in range(self.kills):
+            part, name, pause = choose_signal(rng)
+            time.sleep(rng.uniform(0, GAP_MAX_S))
+            writers.check()
+            writers.forget_longest()
+            in_call = writers.in_call()
+            in_flight = hitter.hit(part, name, pause)
+            self.table.add((part, label(name, pause)), writers.longest()[0], in_flight, in_call)
+            writers.check()
+
+    def run(self):
+        self.box.start()
+        probe = killer.Probe(self.program, self.box.data)
+        try:
+            with board.Writers(self.program, self.box.data, self.work, self.seed, only=self.only) as writers:
+                time.sleep(1)
+                try:
+                    self.kill_at_random(writers, killer.Killer(self.box, probe))
+                except AssertionError:
+                    writers.check()  # what a writer found says more
+                    raise
+                writers.finish()
+                self.calls = writers.calls()
+                print(f"longest call after the last kill: {writers.longest()}")
+            self.assert_arrived()
+        finally:
+            probe.close()
+
+    def assert_arrived(self):
+        self.box.settle_down(120)
+        files = tree(self.box.data)
+        assert_same_tree(files, tree(self.box.backing()))
+        assert_in_bucket(self.box, files)
+        in_vain, total = puts_in_vain(self.box)
+        regular = sum(1 for entry in files.values() if entry[0].startswith("0o100"))
+        print(f"{regular} files in the bucket as they are here; {total} PUTs and copies, "
+              f"{len(in_vain)} PUTs of bytes that were there: {sorted(set(in_vain))[:5]}")
+        assert self.box.stop(60) == 0, "ebbfs run did not end in order"
+        assert_same_tree(files, tree(self.box.data))
+
+    def close(self, keep_logs=None):
+        """What was left behind, or complained of: an empty list when nothing was."""
+        return self.box.close(keep_logs)
