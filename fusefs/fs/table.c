@@ -3,6 +3,8 @@
 
 #include "fusefs/fs/table_layout.h"
 
+#define RELEASE_ENTRIES 8 /* of the undo log, more than giving up one node takes */
+
 static struct table_counts *counts_to_change(struct table *table)
 {
 	if (!table->is_counted)
@@ -88,8 +90,9 @@ static uint32_t room_alloc(struct table *table, size_t bytes)
 	if (at) {
 		const char *room = table->names + (size_t)at * NAME_UNIT;
 
-		/* Where the list goes on is what would be missed after an undo. */
-		table_save_locked(table, room, sizeof(uint32_t));
+		/* Where the list goes on; and all that is written there: it may have been given up by this same
+		 * transaction, and is a name again after an undo. */
+		table_save_locked(table, room, bytes);
 		memcpy(&counts->name_free[class], room, sizeof(uint32_t));
 	} else {
 		if ((uint64_t)(counts->names_used + (1U << class)) * NAME_UNIT > NAMES_BYTES_MAX)
@@ -154,10 +157,12 @@ static struct node *node_alloc(struct table *table)
 	return &table->nodes[slot];
 }
 
-/* Frees a node that nobody refers to, then its parent if that hung on it alone, and so on up. */
+/* Frees a node that nobody refers to, then its parent if that hung on it alone, and so on up: in pieces when these are
+ * thousands. A death between two of them leaves nodes that nobody refers to, and no harm. */
 static void node_release(struct table *table, struct node *node)
 {
 	while (node && !node->lookups && !node->children && !node->opens) {
+		table_make_room_locked(table, RELEASE_ENTRIES);
 		struct node *parent = table_parent_locked(table, node);
 		struct table_counts *counts = counts_to_change(table);
 

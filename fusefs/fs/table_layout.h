@@ -82,6 +82,10 @@ static inline void table_in_order(void)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
+/* For a change that may be longer than the undo log, at a moment when what is done so far is whole: from here on so many
+ * entries fit, and less may be undone. */
+void table_make_room_locked(struct table *table, uint32_t entries);
+
 static inline void table_set_identity(struct node *node, const struct node_identity *identity)
 {
 	node->ino = identity->ino;

@@ -6,17 +6,29 @@
 #include "fusefs/fs/table_layout.h"
 #include "uploader/base/killpoint.h"
 
+static void commit(struct table *table)
+{
+	table_in_order();
+	table->undo->n = 0;
+	table_in_order();
+	table->is_counted = false;
+}
+
+void table_make_room_locked(struct table *table, uint32_t entries)
+{
+	if (table->undo->n > UNDO_MAX - entries)
+		commit(table);
+}
+
 void table_save_locked(struct table *table, const void *at, size_t size)
 {
 	const char *base = (const char *)table->header, *from = at;
 	struct undo *undo = table->undo;
 
 	for (size_t done = 0; done < size;) {
-		/* Longer than any change of ours: giving up a parent chain of thousands. What is done so far is whole. */
-		if (undo->n == UNDO_MAX) {
-			undo->n = 0;
-			table->is_counted = false;
-		}
+		/* Cannot be: see table_make_room_locked(). */
+		if (undo->n == UNDO_MAX)
+			commit(table);
 		struct undo_entry *entry = &undo->entries[undo->n];
 		size_t some = size - done < UNDO_BYTES ? size - done : UNDO_BYTES;
 
@@ -40,10 +52,7 @@ void table_unlock(struct table *table)
 {
 	if (table->undo->n) {
 		KILL_POINT("table: changed");
-		table_in_order();
-		table->undo->n = 0;
-		table_in_order();
-		table->is_counted = false;
+		commit(table);
 		KILL_POINT("table: committed");
 	}
 	pthread_mutex_unlock(&table->lock);
