@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 
-ACCOUNTS, EACH, BUSY_S = 20, 1000, 20
+ACCOUNTS, EACH, BUSY_S = 20, 1000, 60
 
 
 def connect(path, mode):
@@ -78,6 +78,8 @@ class Worker:
     def work(self, stop):
         while not os.path.exists(stop):
             self.transaction()
+            # SQLite polls for locks: who never rests lets nobody else in.
+            time.sleep(self.chance.random() * 0.02)
             if self.chance.random() < 0.1:
                 self.check()
             if self.chance.random() < 0.03:

@@ -17,6 +17,7 @@ from lib.wait import FACTOR, wait_for
 
 BUILD = os.environ.get("EBBFS_BUILD", os.path.join(os.getcwd(), "build"))
 PROGRAM_DIRS = [os.path.join(BUILD, part) for part in ("fusefs/cli", "fusefs/anchor", "fusefs/policy", "uploader/worker")]
+PROGRAMS = ("ebbfs", "ebbfs-anchor", "ebbfs-fusefs", "ebbfs-uploader")
 EBBFS = os.path.join(PROGRAM_DIRS[0], "ebbfs")
 PREFIX = "pre/fix"
 COMPLAINTS = re.compile(r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed).*")
@@ -34,6 +35,7 @@ class Box:
             os.mkdir(path, 0o755)
         self.log_path = os.path.join(self.base, "log")
         self.process = None
+        self.launch_as = []  # a command before `ebbfs run`
         self.problems = []
         # Looks below the mount, at the plain directory.
         self.backing_fd = os.open(self.data, os.O_RDONLY | os.O_DIRECTORY)
@@ -56,12 +58,35 @@ class Box:
             else:
                 self.environment[name] = value
 
+    # ---- programs
+
+    def copy_programs(self):
+        """Programs of its own, beside its directories, so that they can be replaced."""
+        folder = os.path.join(self.base, "bin")
+        os.mkdir(folder)
+        for directory in PROGRAM_DIRS:
+            for name in PROGRAMS:
+                if os.path.exists(os.path.join(directory, name)):
+                    shutil.copy(os.path.join(directory, name), folder)
+        self.set(EBBFS_BIN=folder)
+
+    def replace_program(self, name, source=None, script=None):
+        """By another executable or by a shell script, with a rename, as a package manager does it."""
+        path = os.path.join(self.environment["EBBFS_BIN"], name)
+        if source:
+            shutil.copy(source, path + ".new")
+        else:
+            with open(path + ".new", "w", encoding="ascii") as file:
+                file.write(f"#!/bin/sh\n[ \"$1\" != --check-settings ] || exit 0\n{script}\n")
+            os.chmod(path + ".new", 0o755)
+        os.rename(path + ".new", path)
+
     # ---- running
 
     def launch(self, *arguments):
         """`ebbfs run`, without waiting for it."""
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([EBBFS, "run", *arguments], env=self.environment, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([*self.launch_as, EBBFS, "run", *arguments], env=self.environment, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, cwd="/", start_new_session=True)
 
     def start(self):
