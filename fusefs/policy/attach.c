@@ -9,7 +9,6 @@
 
 #include "uploader/base/killpoint.h"
 #include "uploader/base/log.h"
-#include "uploader/base/notify.h"
 #include "uploader/base/sock.h"
 #include "uploader/base/units.h"
 
@@ -90,7 +89,7 @@ static int ask_once(const char *run, struct grant *ret)
 {
 	_cleanup_close_ int connection = sock_try_connect(run, HANDOVER_SOCKET);
 	struct grant grant = {.connection = connection, .fds = {-1, -1, -1}};
-	struct handover_message message;
+	struct handover_message message = {0};
 	size_t n_fds = 0;
 	struct stat st;
 
@@ -130,7 +129,6 @@ int attach(const char *run, struct grant *ret)
 
 		if (r == 0 || !may_pass(r) || clock_ms() >= until_ms)
 			return r;
-		notify_alive();
 		(void)poll(NULL, 0, RETRY_MS);
 	}
 }

@@ -14,9 +14,9 @@ struct tether;
  * is borrowed. 0 or -errno. */
 int tether_new(struct tether **ret, const char *run, struct grant *grant) _must_check_;
 
-/* For fs_options.on_pin, with the tether. Never waits: what cannot be said at once is said by the thread. Order of
+/* For fs_options.on_pin; arg: the tether. Never waits: what cannot be said at once is said by the thread. Order of
  * locks: the filesystem's, then the tether's. */
-void tether_on_pin(uint64_t node_id, int fd, void *tether);
+void tether_on_pin(uint64_t node_id, int fd, void *arg);
 
 /* Begins: the thread says that we serve once that is so. 0 or -errno. */
 int tether_start(struct tether *tether, struct fs *fs) _must_check_;

@@ -195,7 +195,7 @@ def test_a_stopped_anchor_hears_it_later(mounted):
     os.kill(anchor, signal.SIGCONT)
 
     def held():
-        return sum("(deleted)" in os.readlink(f"/proc/{anchor}/fd/{fd}") for fd in os.listdir(f"/proc/{anchor}/fd"))
+        return sum("(deleted)" in link for link in process.links(anchor))
     # The memfd of the state is "(deleted)" as well.
     wait_for(lambda: held() == len(files) + 1, 10, "the anchor to hold what is open")
     another_fusefs(mounted, mounted.kill("ebbfs-fusefs"))

@@ -42,6 +42,17 @@ def with_environment(entry):
     return [pid for pid in pids() if wanted in read(f"/proc/{pid}/environ").split(b"\0") and is_alive(pid)]
 
 
+def links(pid):
+    """Where its descriptors lead, as text."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return found
+
+
 def memory_kib(pid):
     """Pss_Anon + Pss_Shmem: what the process costs beside files that the kernel can drop."""
     total = 0
