@@ -10,13 +10,11 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "fusefs/anchor/connection.h"
 #include "uploader/base/config.h"
+#include "uploader/base/killpoint.h"
 #include "uploader/base/log.h"
 
-/* How often to look whether an earlier fusefs has ended: often at first, since it may be ending just now. */
-#define STANDBY_STEP_MS 100
-#define STANDBY_SLOW_STEP_MS 1000
-#define STANDBY_SLOW_AFTER 50
 /* Says that the bind mount on EBBFS_DATA is ebbfs' own: an anchor that was killed leaves it to the next one. In
  * EBBFS_RUN, since that goes with a reboot as the mount does. */
 #define BOUND_MARK "anchor.bound"
@@ -28,11 +26,13 @@ void anchor_init(struct anchor *anchor, const struct config *config)
 		.data = config->data,
 		.backing = config->backing,
 		.run = config->run,
+		.fail_open_ms = config->fail_open_ms,
 		.lock_fd = -1,
 		.backing_fd = -1,
 		.fuse_fd = -1,
 		.state_fd = -1,
 	};
+	pins_init(&anchor->pins);
 }
 
 void anchor_done(struct anchor *anchor)
@@ -43,10 +43,10 @@ void anchor_done(struct anchor *anchor)
 		cleanup_close(fds[i]);
 		*fds[i] = -1;
 	}
+	pins_done(&anchor->pins);
 }
 
-/* Logs `TEXT: ERROR: what to do`. Returns r. */
-static int complain(const char *what, const char *path, int r, const char *advice)
+int anchor_complain(const char *what, const char *path, int r, const char *advice)
 {
 	char quoted[LOG_QUOTE_MAX];
 
@@ -63,50 +63,18 @@ static int take_lock(struct anchor *anchor)
 	if (mkdir(anchor->run, 0755) == 0)
 		(void)!chmod(anchor->run, 0755);
 	else if (errno != EEXIST)
-		return complain("cannot make", anchor->run, -errno, "create it, or set EBBFS_RUN");
+		return anchor_complain("cannot make", anchor->run, -errno, "create it, or set EBBFS_RUN");
 	dirfd = open(anchor->run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0)
-		return complain("cannot open", anchor->run, -errno, "set EBBFS_RUN to a directory");
+		return anchor_complain("cannot open", anchor->run, -errno, "set EBBFS_RUN to a directory");
 	anchor->lock_fd = openat(dirfd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (anchor->lock_fd < 0)
-		return complain("cannot make " LOCK_FILE " in", anchor->run, -errno, "it must be writable");
+		return anchor_complain("cannot make " LOCK_FILE " in", anchor->run, -errno, "it must be writable");
 	if (flock(anchor->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return complain("cannot lock " LOCK_FILE " in", anchor->run, -errno,
+		return anchor_complain("cannot lock " LOCK_FILE " in", anchor->run, -errno,
 			errno == EWOULDBLOCK ? "another ebbfs-anchor runs there; end it, or set another EBBFS_RUN"
 					     : NULL);
 	return 0;
-}
-
-/* 0 when no mount of ours is left on data, 1 when a signal came first (it stays to be read). */
-static int wait_for_data(const struct anchor *anchor, int signal_fd)
-{
-	struct pollfd signals = {.fd = signal_fd, .events = POLLIN};
-	char quoted[LOG_QUOTE_MAX];
-	bool stop = false;
-
-	for (int looks = 0;; looks++) {
-		struct mount_top top;
-		int r = mount_drop_dead(anchor->data);
-
-		if (r < 0)
-			return complain("cannot unmount the dead mount at", anchor->data, r,
-				"needs CAP_SYS_ADMIN; or unmount it by hand (umount -l)");
-		if (r > 0)
-			log_warning("unmounted %d dead mount%s of an earlier run at %s", r, r == 1 ? "" : "s",
-				log_quote(anchor->data, quoted));
-		r = mount_look(anchor->data, &top);
-		if (r < 0)
-			return complain("EBBFS_DATA", anchor->data, r, "it must be a directory that exists");
-		if (!mount_is_ours(&top))
-			return 0;
-		if (stop)
-			return 1;
-		if (looks == 0)
-			log_warning("a fusefs of an earlier anchor still serves %s; waiting for it to end",
-				log_quote(anchor->data, quoted));
-		/* After a signal one more look: fusefs may have ended just before, and its dead mount is ours. */
-		stop = poll(&signals, 1, looks < STANDBY_SLOW_AFTER ? STANDBY_STEP_MS : STANDBY_SLOW_STEP_MS) > 0;
-	}
 }
 
 static int open_backing(struct anchor *anchor)
@@ -115,7 +83,7 @@ static int open_backing(struct anchor *anchor)
 
 	anchor->backing_fd = open(anchor->backing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (anchor->backing_fd < 0 || fstat(anchor->backing_fd, &st) < 0)
-		return complain(!strcmp(anchor->backing, anchor->data) ? "EBBFS_DATA" : "EBBFS_BACKING",
+		return anchor_complain(!strcmp(anchor->backing, anchor->data) ? "EBBFS_DATA" : "EBBFS_BACKING",
 			anchor->backing, -errno, "it must be a directory that exists");
 	anchor->backing_mode = st.st_mode;
 	return 0;
@@ -135,11 +103,11 @@ static int bind_backing(struct anchor *anchor)
 	char mark[PATH_MAX];
 
 	if (fstat(anchor->backing_fd, &backing) < 0 || stat(anchor->data, &data) < 0)
-		return complain("EBBFS_DATA", anchor->data, -errno, "it must be a directory that exists");
+		return anchor_complain("EBBFS_DATA", anchor->data, -errno, "it must be a directory that exists");
 	int r = mark_path(anchor, mark, sizeof(mark));
 
 	if (r < 0)
-		return complain("EBBFS_RUN", anchor->run, r, NULL);
+		return anchor_complain("EBBFS_RUN", anchor->run, r, NULL);
 	if (backing.st_dev == data.st_dev && backing.st_ino == data.st_ino) {
 		anchor->bound = access(mark, F_OK) == 0;
 	} else {
@@ -147,32 +115,86 @@ static int bind_backing(struct anchor *anchor)
 		_cleanup_close_ int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 		if (fd < 0)
-			return complain("cannot make", mark, -errno, "EBBFS_RUN must be writable");
+			return anchor_complain("cannot make", mark, -errno, "EBBFS_RUN must be writable");
 		r = mount_bind(anchor->backing_fd, anchor->data);
 		if (r < 0)
-			return complain("cannot bind EBBFS_BACKING onto", anchor->data, r,
+			return anchor_complain("cannot bind EBBFS_BACKING onto", anchor->data, r,
 				r == -EPERM ? "needs CAP_SYS_ADMIN (Kubernetes: privileged)" : NULL);
 		anchor->bound = true;
 	}
-	if (!anchor->bound)
-		return 0;
-	r = mount_look(anchor->data, &anchor->bind_top);
-	if (r == 0 && !anchor->bind_top.is_root)
-		anchor->bound = false; /* the same directory by another path, and a mark that nobody took away */
+	return 0;
+}
+
+/* With no mount of ours in sight: what lies there is the backing directory, or is where it is to be bound to. */
+static int settle(struct anchor *anchor)
+{
+	int r = open_backing(anchor);
+
+	if (r == 0 && strcmp(anchor->backing, anchor->data) != 0)
+		r = bind_backing(anchor);
+	anchor->orphaned = false;
 	return r;
 }
 
-int anchor_prepare(struct anchor *anchor, int signal_fd)
+int anchor_look(struct anchor *anchor)
+{
+	int r = mount_look(anchor->data, &anchor->fuse_top);
+
+	if (r < 0)
+		return anchor_complain("EBBFS_DATA", anchor->data, r, "it must be a directory that exists");
+	anchor->orphaned = mount_is_ours(&anchor->fuse_top);
+	return anchor->orphaned ? 0 : settle(anchor);
+}
+
+int anchor_prepare(struct anchor *anchor)
 {
 	int r = take_lock(anchor);
 
-	if (r == 0)
-		r = wait_for_data(anchor, signal_fd);
-	if (r == 0)
-		r = open_backing(anchor);
-	if (r == 0 && strcmp(anchor->backing, anchor->data) != 0)
-		r = bind_backing(anchor);
-	return r;
+	return r == 0 ? anchor_look(anchor) : r;
+}
+
+/* What can be told of descriptors that somebody returns. -ESTALE: they are of no mount, or of another one. */
+static int check_returned(const struct anchor *anchor, const int fds[static HANDOVER_FDS])
+{
+	struct stat backing;
+
+	if (fstat(fds[HANDOVER_FD_BACKING], &backing) < 0 || !S_ISDIR(backing.st_mode))
+		return -ENOTDIR;
+	if (fcntl(fds[HANDOVER_FD_STATE], F_GET_SEALS) < 0) /* only memory files have any */
+		return -EBADF;
+	if (!anchor->orphaned && anchor->fuse_fd < 0)
+		return -ESTALE;
+	if (!connection_is_alive(fds[HANDOVER_FD_FUSE]))
+		return -ESTALE;
+	return connection_is_of(fds[HANDOVER_FD_FUSE], anchor->fuse_top.dev) ? 0 : -ESTALE;
+}
+
+int anchor_return(struct anchor *anchor, int fds[static HANDOVER_FDS])
+{
+	int *const places[HANDOVER_FDS] = {
+		[HANDOVER_FD_BACKING] = &anchor->backing_fd,
+		[HANDOVER_FD_FUSE] = &anchor->fuse_fd,
+		[HANDOVER_FD_STATE] = &anchor->state_fd,
+	};
+	char mark[PATH_MAX];
+	struct stat st;
+	int r = check_returned(anchor, fds);
+
+	if (r < 0)
+		return r;
+	KILL_POINT("anchor: return checked, not taken");
+	for (size_t i = 0; i < HANDOVER_FDS; i++) {
+		cleanup_close(places[i]);
+		*places[i] = TAKE_FD(fds[i]);
+	}
+	pins_clear(&anchor->pins);
+	if (fstat(anchor->backing_fd, &st) == 0)
+		anchor->backing_mode = st.st_mode;
+	if (anchor->orphaned)
+		anchor->bound = strcmp(anchor->backing, anchor->data) != 0 &&
+				mark_path(anchor, mark, sizeof(mark)) == 0 && access(mark, F_OK) == 0;
+	anchor->orphaned = false;
+	return 0;
 }
 
 static const char *mount_advice(int r)
@@ -196,6 +218,9 @@ int anchor_mount(struct anchor *anchor)
 	_cleanup_close_ int state = -1;
 	char quoted[LOG_QUOTE_MAX];
 
+	/* Taken away by somebody else (`umount`), or aborted: it serves nobody any more. */
+	if (anchor->fuse_fd >= 0 && (!connection_is_alive(anchor->fuse_fd) || !mount_exists(&anchor->fuse_top)))
+		anchor_step_aside(anchor);
 	if (anchor->fuse_fd >= 0)
 		return 0;
 	state = memfd_create("ebbfs-state", MFD_CLOEXEC);
@@ -204,48 +229,36 @@ int anchor_mount(struct anchor *anchor)
 			: mount_fuse(anchor->data, anchor->backing_mode, &anchor->fuse_fd, &anchor->fuse_top, &step);
 
 	if (r < 0)
-		return complain(step, anchor->data, r, mount_advice(r));
+		return anchor_complain(step, anchor->data, r, mount_advice(r));
 	anchor->state_fd = TAKE_FD(state);
 	log_info("mounted at %s", log_quote(anchor->data, quoted));
-	return 0;
+	KILL_POINT("anchor: mounted, not granted");
+	return 1;
 }
 
-static void step_aside(struct anchor *anchor)
+/* Whether the bind that we, or an anchor before us, made is what is seen now. */
+static bool sees_bind(const struct anchor *anchor, struct mount_top *ret)
 {
-	_cleanup_close_ int hold = -1;
-	char quoted[LOG_QUOTE_MAX];
-	int r = mount_detach(anchor->data, &anchor->fuse_top, &hold);
+	struct stat backing;
 
-	if (r == -ESTALE)
-		log_warning("the mount at %s is gone or covered already", log_quote(anchor->data, quoted));
-	else if (r < 0)
-		complain("cannot unmount", anchor->data, r, "unmount it by hand (umount -l)");
-	else
-		log_info("stepped aside: %s is the plain directory", log_quote(anchor->data, quoted));
-	/* With the last descriptor goes the connection: what is pending fails. Only then may hold be closed. */
-	close(TAKE_FD(anchor->fuse_fd));
-	close(TAKE_FD(anchor->state_fd));
-}
-
-void anchor_fusefs_gone(struct anchor *anchor)
-{
-	if (anchor->fuse_fd >= 0)
-		step_aside(anchor);
+	return anchor->bound && mount_look(anchor->data, ret) == 0 && ret->is_root &&
+	       fstat(anchor->backing_fd, &backing) == 0 && ret->dev == backing.st_dev && ret->ino == backing.st_ino;
 }
 
 int anchor_tidy(struct anchor *anchor)
 {
 	_cleanup_close_ int hold = -1;
+	struct mount_top bind;
 	char mark[PATH_MAX];
 
 	if (anchor->fuse_fd >= 0)
-		step_aside(anchor);
-	if (!anchor->bound)
+		anchor_step_aside(anchor);
+	if (!sees_bind(anchor, &bind))
 		return 0;
-	int r = mount_detach(anchor->data, &anchor->bind_top, &hold);
+	int r = mount_detach(anchor->data, &bind, false, &hold);
 
 	if (r < 0 && r != -ESTALE)
-		return complain("cannot unmount", anchor->data, r, "unmount it by hand (umount -l)");
+		return anchor_complain("cannot unmount", anchor->data, r, "unmount it by hand (umount -l)");
 	anchor->bound = false;
 	if (mark_path(anchor, mark, sizeof(mark)) == 0)
 		unlink(mark);

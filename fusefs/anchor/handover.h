@@ -27,13 +27,13 @@
 
 enum handover_type {
 	HANDOVER_ATTACH = 1, /* fusefs → anchor */
-	HANDOVER_GRANT,      /* anchor → fusefs; with HANDOVER_FDS descriptors, and `count` pins follow, if error is 0 */
-	HANDOVER_SERVING,    /* fusefs → anchor: FUSE_INIT is answered, requests are */
-	HANDOVER_ALIVE,      /* fusefs → anchor */
-	HANDOVER_PIN,        /* either way, with one descriptor: keep it under `id`, instead of an earlier one */
-	HANDOVER_UNPIN,      /* fusefs → anchor: `id` is not needed any more; 0: none of them is */
-	HANDOVER_RETURN,     /* fusefs → anchor, with HANDOVER_FDS descriptors; `count` pins follow */
-	HANDOVER_TAKEN,      /* anchor → fusefs; error as in HANDOVER_GRANT */
+	HANDOVER_GRANT,   /* anchor → fusefs; with HANDOVER_FDS descriptors, and `count` pins follow, if error is 0 */
+	HANDOVER_SERVING, /* fusefs → anchor: FUSE_INIT is answered, requests are */
+	HANDOVER_ALIVE,   /* fusefs → anchor */
+	HANDOVER_PIN,     /* either way, with one descriptor: keep it under `id`, instead of an earlier one */
+	HANDOVER_UNPIN,   /* fusefs → anchor: `id` is not needed any more; 0: none of them is */
+	HANDOVER_RETURN,  /* fusefs → anchor, with HANDOVER_FDS descriptors; `count` pins follow */
+	HANDOVER_TAKEN,   /* anchor → fusefs; error as in HANDOVER_GRANT */
 };
 
 /* Order of the descriptors in a grant and in a return. */

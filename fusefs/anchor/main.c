@@ -8,6 +8,7 @@
 #include "fusefs/anchor/anchor.h"
 #include "uploader/base/config.h"
 #include "uploader/base/log.h"
+#include "uploader/base/notify.h"
 
 static void print_help(void)
 {
@@ -47,7 +48,7 @@ static int run(const struct config *config)
 		return EXIT_FAILED;
 	}
 	anchor_init(&anchor, config);
-	r = anchor_prepare(&anchor, signal_fd);
+	r = anchor_prepare(&anchor);
 	if (r == 0)
 		r = anchor_serve(&anchor, signal_fd);
 	anchor_done(&anchor);
@@ -77,6 +78,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "ebbfs-anchor: %s\n", error);
 		return EXIT_USAGE;
 	}
+	notify_init();
 	log_init("ebbfs-anchor", config.log_level, config.log_json);
 	return run(&config);
 }

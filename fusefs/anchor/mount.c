@@ -3,19 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 
 #include "uploader/base/fdio.h"
-
-#define PROBE_TIMEOUT_MS 2000
-#define STACK_MAX 64 /* dead mounts on each other; more is a mistake of ours */
 
 /* A line is `ID PARENT MAJOR:MINOR ROOT WHERE OPTIONS [TAG…] - TYPE SOURCE SUPER_OPTIONS` (proc_pid_mountinfo(5)). */
 static void find_type(uint64_t id, char *out, size_t size)
@@ -44,10 +39,12 @@ int mount_look(const char *path, struct mount_top *ret)
 	struct statx stx;
 
 	/* DONT_SYNC: FUSE answers from what the kernel has. */
-	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID, &stx) < 0)
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_INO | STATX_MNT_ID, &stx) <
+		0)
 		return -errno;
 	top.id = stx.stx_mnt_id;
 	top.dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	top.ino = stx.stx_ino;
 	top.is_root = stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 	find_type(top.id, top.type, sizeof(top.type));
 	*ret = top;
@@ -59,64 +56,17 @@ bool mount_is_ours(const struct mount_top *top)
 	return top->is_root && !strcmp(top->type, MOUNT_TYPE);
 }
 
-/* In the grandchild: a process that hangs in statx() must be nobody's to wait for. */
-static void probe_and_exit(const char *path, int result)
+bool mount_is_same(const struct mount_top *a, const struct mount_top *b)
 {
-	struct statx stx;
-	uint8_t answer = 0;
-
-	/* FORCE_SYNC: a dead FUSE mount still answers from what the kernel has cached. */
-	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stx) < 0)
-		answer = (uint8_t)errno;
-	_exit(write(result, &answer, 1) == 1 ? 0 : 1);
+	return a->id == b->id && a->dev == b->dev && a->is_root == b->is_root;
 }
 
-int mount_probe(const char *path, int64_t timeout_ms)
+bool mount_exists(const struct mount_top *top)
 {
-	_cleanup_close_ int from = -1, to = -1;
-	uint8_t answer;
-	int ends[2];
+	char type[sizeof(top->type)];
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -errno;
-	from = ends[0];
-	to = ends[1];
-
-	pid_t pid = fork();
-
-	if (pid < 0)
-		return -errno;
-	if (pid == 0) {
-		pid = fork();
-		if (pid == 0)
-			probe_and_exit(path, to);
-		_exit(pid < 0);
-	}
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	close(TAKE_FD(to));
-
-	struct pollfd poll_fd = {.fd = from, .events = POLLIN};
-	int r = poll(&poll_fd, 1, (int)timeout_ms);
-
-	if (r == 0)
-		return -ETIMEDOUT;
-	if (r < 0)
-		return -errno;
-	return read(from, &answer, 1) == 1 ? -answer : -EIO;
-}
-
-int mount_drop_dead(const char *path)
-{
-	for (int count = 0; count < STACK_MAX; count++) {
-		int r = mount_probe(path, PROBE_TIMEOUT_MS);
-
-		if (r != -ENOTCONN && r != -ECONNABORTED)
-			return count;
-		if (umount2(path, MNT_DETACH) < 0)
-			return -errno;
-	}
-	return -ELOOP;
+	find_type(top->id, type, sizeof(type));
+	return !strcmp(type, top->type);
 }
 
 int mount_bind(int fd, const char *target)
@@ -159,7 +109,7 @@ int mount_fuse(const char *target, mode_t mode, int *ret_fd, struct mount_top *r
 	return 0;
 }
 
-int mount_detach(const char *path, const struct mount_top *top, int *ret_hold)
+int mount_detach(const char *path, const struct mount_top *top, bool force, int *ret_hold)
 {
 	_cleanup_close_ int hold = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct mount_top now = {0};
@@ -170,9 +120,9 @@ int mount_detach(const char *path, const struct mount_top *top, int *ret_hold)
 
 	if (r < 0)
 		return r;
-	if (now.id != top->id || now.dev != top->dev || !now.is_root)
+	if (!mount_is_same(&now, top) || !now.is_root)
 		return -ESTALE;
-	if (umount2(path, MNT_DETACH) < 0)
+	if (umount2(path, MNT_DETACH | (force ? MNT_FORCE : 0)) < 0)
 		return -errno;
 	*ret_hold = TAKE_FD(hold);
 	return 0;

@@ -1,8 +1,7 @@
 /* Mounting, looking at and taking down what lies over a directory. libc only; one thread.
  *
- * Nothing here waits for a filesystem to answer, except mount_probe(), which says for how long. What is unmounted is
- * always detached (MNT_DETACH), and only after a look that it is what the caller means: under it lies the vendor's
- * own volume. */
+ * Nothing here waits for a filesystem to answer (probe.h does). What is unmounted is always detached (MNT_DETACH), and
+ * only after a look that it is what the caller means: under it lies the vendor's own volume. */
 #ifndef EBBFS_ANCHOR_MOUNT_H
 #define EBBFS_ANCHOR_MOUNT_H
 
@@ -18,6 +17,7 @@
 struct mount_top {
 	uint64_t id;   /* of the mount, as in mountinfo; the kernel gives it to another one after an unmount */
 	uint64_t dev;  /* of its filesystem: both together tell one mount from the next */
+	uint64_t ino;  /* of the directory that is seen there */
 	bool is_root;  /* the path is the mount's root: something is mounted there */
 	char type[32]; /* e.g. "ext4", MOUNT_TYPE; "" when /proc does not tell */
 };
@@ -28,12 +28,8 @@ int mount_look(const char *path, struct mount_top *ret) _must_check_;
 /* Whether one of our own is mounted right there, alive or dead. */
 bool mount_is_ours(const struct mount_top *top);
 
-/* statx(2), past the kernel's cache, from a process of its own: 0, its -errno (-ENOTCONN: a FUSE mount that nobody serves any more), or
- * -ETIMEDOUT when it did not answer in time. */
-int mount_probe(const char *path, int64_t timeout_ms) _must_check_;
-
-/* Detaches FUSE mounts on path that nobody serves, however many lie on each other. Returns how many, or -errno. */
-int mount_drop_dead(const char *path) _must_check_;
+/* Whether both are the same mount of the same filesystem. */
+bool mount_is_same(const struct mount_top *a, const struct mount_top *b);
 
 /* Makes the directory that fd stands for appear at target as well, outside of the peer group of its own mount: what
  * is mounted on target later does not propagate back over the source. 0 or -errno. */
@@ -44,9 +40,13 @@ int mount_bind(int fd, const char *target) _must_check_;
 int mount_fuse(
 	const char *target, mode_t mode, int *ret_fd, struct mount_top *ret_top, const char **ret_step) _must_check_;
 
-/* Detaches the topmost mount of path if it is still `top`. The filesystem is let go only at the caller's close of
+/* Whether the mount is there at all, on top or not. True when /proc does not tell. */
+bool mount_exists(const struct mount_top *top);
+
+/* Detaches the topmost mount of path if it is still `top`; with force, a FUSE connection is aborted by that, a moment
+ * before the mount is out of sight. The filesystem is let go only at the caller's close of
  * *ret_hold (an O_PATH descriptor of its root): letting go may write back, and must not wait for requests that only
  * the caller can fail. 0, -ESTALE when something else is on top or nothing is, or -errno. */
-int mount_detach(const char *path, const struct mount_top *top, int *ret_hold) _must_check_;
+int mount_detach(const char *path, const struct mount_top *top, bool force, int *ret_hold) _must_check_;
 
 #endif

@@ -1,4 +1,4 @@
-"""ebbfs-anchor with a stand-in for fusefs: mounts, hands over, steps aside, and is never held up."""
+"""ebbfs-anchor with a stand-in for fusefs: mounts, hands over, ends, and is never held up."""
 
 import errno
 import os
@@ -6,13 +6,12 @@ import signal
 import socket
 import stat
 import subprocess
-import threading
 import time
 
 import pytest
 
 from lib.fake_fusefs import ATTACH, GRANT, handover
-from lib.parts import ANCHOR, FAKE_FUSEFS, Parts, dead_mount
+from lib.parts import ANCHOR, FAKE_FUSEFS, Parts, dead_mount, elsewhere
 from lib.wait import wait_for
 
 pytestmark = pytest.mark.sanitize
@@ -75,32 +74,9 @@ def test_only_one_fusefs(parts):
 def test_another_version_is_refused(parts):
     parts.anchor()
     with connect(parts) as peer:
-        peer.sendall(handover(ATTACH, version=2))
+        peer.sendall(handover(ATTACH, version=1))
         assert peer.recv(64) == handover(GRANT, errno.EPROTO)
     assert parts.types() == []
-
-
-def test_steps_aside_when_fusefs_dies(parts):
-    parts.anchor()
-    fusefs = parts.fusefs()
-    pending = []
-
-    def look():
-        try:
-            os.stat(os.path.join(parts.data, "hang"))
-        except OSError as error:
-            pending.append(error.errno)
-    thread = threading.Thread(target=look)
-    thread.start()
-    time.sleep(0.2)
-    assert not pending
-    fusefs.kill()
-    thread.join(10)
-    assert pending == [errno.ECONNABORTED]
-    wait_for(lambda: parts.types() == [], 5)
-    assert parts.sees_plain()
-    parts.fusefs()
-    assert parts.types() == ["fuse.ebbfs"]
 
 
 def test_dead_mounts_are_cleared_away(parts):
@@ -109,8 +85,9 @@ def test_dead_mounts_are_cleared_away(parts):
     with pytest.raises(OSError):
         os.listdir(parts.data)
     parts.anchor()
-    assert "unmounted 3 dead mounts" in parts.log()
-    assert parts.types() == [] and parts.sees_plain()
+    wait_for(lambda: parts.types() == [], 5, "the plain directory")
+    assert parts.log().count("unmounted a dead mount") == 3 and parts.sees_plain()
+    parts.fusefs()
 
 
 @pytest.mark.parametrize("message", [b"x", b"x" * 16, b"x" * 70000, handover(GRANT)[:-1], b"\0" * 16])
@@ -145,67 +122,38 @@ def test_garbage_beside_an_attached_fusefs(parts):
 
 def test_the_end_without_fusefs(parts):
     anchor = parts.anchor()
-    parts.fusefs().kill()
-    wait_for(lambda: parts.types() == [], 5)
+    fusefs = parts.fusefs()
+    call = parts.held_call("hang")
+    fusefs.kill()
+    parts.wait_log("nothing serves")
     anchor.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
         anchor.wait(0.3)
+    assert call.poll() is None and parts.types() == ["fuse.ebbfs"]
     anchor.terminate()
     assert anchor.wait(10) == 0
+    assert call.wait(10) == 1 and parts.types() == [] and parts.sees_plain()
 
 
 def test_the_end_with_fusefs_leaves_the_mount(parts):
     anchor = parts.anchor()
-    parts.fusefs(FAKE_STAY="1")
+    parts.fusefs()
     anchor.terminate()
     assert anchor.wait(10) == 0
     assert parts.types() == ["fuse.ebbfs"]
     assert os.listdir(parts.data) == []
 
 
-def test_waits_while_an_earlier_fusefs_still_serves(parts):
-    first = parts.anchor()
-    fusefs = parts.fusefs(FAKE_STAY="1")
-    first.kill()
-    first.wait()
-    second = parts.anchor(ready=False)
-    parts.wait_log("still serves")
-    assert parts.types() == ["fuse.ebbfs"] and os.listdir(parts.data) == []
-    os.stat(parts.data)
-    fusefs.kill()
-    fusefs.wait()
-    os.stat(parts.data)  # a dead mount answers this from the cache: it must be recognized all the same
-    wait_for(lambda: parts.log().count("ebbfs-anchor: ready") == 2, 10, "the second anchor")
-    assert parts.types() == [] and parts.sees_plain()
-    second.terminate()
-    assert second.wait(10) == 0
-
-
-def elsewhere(parts):
-    """A backing volume of its own, shared as container runtimes share them, and a peer of the data directory's."""
-    paths = [os.path.join(parts.base, name) for name in ("volume", "outer", "peer")]
-    for path in paths:
-        os.mkdir(path)
-    for path in paths[:2]:
-        subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
-        subprocess.run(["mount", "--make-shared", path], check=True)
-    subprocess.run(["mount", "--bind", paths[1], paths[2]], check=True)
-    os.mkdir(os.path.join(paths[1], "data"))
-    with open(os.path.join(paths[0], "plain"), "wb"):
-        pass
-    parts.environment.update(EBBFS_BACKING=paths[0], EBBFS_DATA=os.path.join(paths[1], "data"))
-    return paths[0], os.path.join(paths[1], "data"), os.path.join(paths[2], "data")
-
-
 def test_backing_elsewhere_propagates_outward_only(parts):
     volume, data, seen_by_vendor = elsewhere(parts)
-    anchor = parts.anchor()
+    anchor = parts.anchor(EBBFS_FAIL_OPEN_AFTER="500ms")
     assert parts.sees_plain(data) and parts.sees_plain(seen_by_vendor)
     fusefs = parts.fusefs()
     assert parts.types(data)[0] == parts.types(seen_by_vendor)[0] == "fuse.ebbfs"
     assert parts.types(volume) == ["tmpfs"] and parts.sees_plain(volume)
     fusefs.kill()
-    wait_for(lambda: parts.types(seen_by_vendor) == ["tmpfs"], 5, "the plain directory")
+    parts.wait_log("stepped aside")
+    assert parts.types(seen_by_vendor) == ["tmpfs"]
     assert parts.sees_plain(seen_by_vendor)
     anchor.terminate()
     assert anchor.wait(10) == 0

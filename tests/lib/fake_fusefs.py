@@ -3,8 +3,12 @@
 
 Installed as `ebbfs-fusefs` in a directory of EBBFS_BIN it lets `ebbfs run` and the command line be tried alone.
 $FAKE_STATUS names a file with the answer to ASK_STATUS, $FAKE_LIST one with an object whose names are paths and whose
-values are answers to ASK_LIST; both are read anew for every question. With $FAKE_STAY it goes on without its anchor.
-A look-up of the name `hang` is never answered.
+values are answers to ASK_LIST; both are read anew for every question.
+
+The state holds the first FUSE_INIT; one that finds it there goes on with the connection. When its anchor is gone it
+returns everything to the next one; with $FAKE_STAY it does not, and goes on alone. Looking up a name answers ENOENT,
+and `pin-7` pins the descriptor of an unlinked file that holds `7`, `unpin-7` gives it up, and `unpin-0` all of them.
+`later` is answered when the kernel resends the request, `hang` never is.
 """
 
 import errno
@@ -18,7 +22,9 @@ import struct
 import sys
 import time
 
-HANDOVER_MAGIC, ATTACH, GRANT, SERVING = 0x65626131, 1, 2, 3
+HANDOVER_MAGIC, HANDOVER, ALIVE_SECONDS = 0x65626131, "=IHHiIQQ", 0.25
+ATTACH, GRANT, SERVING, ALIVE, PIN, UNPIN, RETURN, TAKEN = range(1, 9)
+NOTIFY_RESEND, RESENT, PARALLEL_DIROPS = 7, 1 << 63, 1 << 18
 ASK_MAGIC, ASK_STATUS, ASK_LIST = 0x65627131, 1, 2
 CHUNK = 32768
 LOOKUP, FORGET, GETATTR, STATFS, INIT, OPENDIR, READDIR, RELEASEDIR = 1, 2, 3, 17, 26, 27, 28, 29
@@ -36,23 +42,55 @@ STATUS = {
 }
 
 
-def handover(kind, error=0, version=1):
-    return struct.pack("=IHHiI", HANDOVER_MAGIC, version, kind, error, 0)
+def handover(kind, error=0, version=2, count=0, node=0):
+    return struct.pack(HANDOVER, HANDOVER_MAGIC, version, kind, error, count, node, 0)
 
 
-def attach(run):
-    """Returns (connection, backing, fuse, state); exits with 1 when refused."""
+def receive(anchor, max_fds=0):
+    """One message of the anchor: (type, error, count, node, descriptors)."""
+    message, fds, _, _ = socket.recv_fds(anchor, 64, max_fds)
+    if not message:
+        raise ConnectionError("the anchor is gone")
+    magic, version, kind, error, count, node, _ = struct.unpack(HANDOVER, message)
+    assert (magic, version) == (HANDOVER_MAGIC, 2), message
+    return kind, error, count, node, fds
+
+
+def connect(run):
     anchor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    anchor.connect(f"{run}/anchor")
+    try:
+        anchor.connect(f"{run}/anchor")
+    except OSError:
+        anchor.close()
+        raise
+    return anchor
+
+
+def attach(anchor):
+    """Returns ([backing, fuse, state], pins by node); exits with 1 when refused."""
     anchor.sendall(handover(ATTACH))
-    message, fds, _, _ = socket.recv_fds(anchor, 64, 8)
-    magic, _, kind, error, _ = struct.unpack("=IHHiI", message)
-    assert (magic, kind) == (HANDOVER_MAGIC, GRANT), message
+    kind, error, count, _, fds = receive(anchor, 8)
+    assert kind == GRANT, kind
     if error:
         sys.exit(f"refused: {os.strerror(error)}")
     assert len(fds) == 3, fds
     assert stat.S_ISDIR(os.fstat(fds[0]).st_mode)
-    return anchor, *fds
+    pins = {}
+    for _ in range(count):
+        kind, _, _, node, (pin,) = receive(anchor, 1)
+        assert kind == PIN and node not in pins, (kind, node)
+        pins[node] = pin
+    return fds, pins
+
+
+def give_back(anchor, fds, pins):
+    socket.send_fds(anchor, [handover(RETURN, count=len(pins))], fds)
+    for node, pin in pins.items():
+        socket.send_fds(anchor, [handover(PIN, node=node)], [pin])
+    kind, error, _, _, _ = receive(anchor)
+    assert kind == TAKEN, kind
+    if error:
+        sys.exit(f"not taken: {os.strerror(error)}")
 
 
 def attributes(ino):
@@ -60,32 +98,73 @@ def attributes(ino):
     return struct.pack("=6Q10I", ino, 0, 0, now, now, now, 0, 0, 0, 0o40755, 2, 0, 0, 0, 4096, 0)
 
 
-def serve_request(fuse):
-    """Reads and answers one request. Returns its opcode, or None when the connection has ended."""
+def reply(fuse, unique, body=b"", error=0):
     try:
-        request = os.read(fuse, 1 << 20)
-    except OSError as problem:
-        return None if problem.errno == errno.ENODEV else 0
-    _, opcode, unique, _ = struct.unpack_from("=IIQQ", request)
-    body, error = b"", 0
-    if opcode in (FORGET, BATCH_FORGET, INTERRUPT):
-        return opcode
-    if opcode == INIT:
-        body = struct.pack("=IIIIHHIIHHII24x", 7, 31, 65536, 0, 12, 9, 65536, 1, 0, 0, 0, 0)
-    elif opcode == GETATTR:
-        body = struct.pack("=QII", 3600, 0, 0) + attributes(1)  # cached, as by the real one
-    elif opcode == LOOKUP:
-        if request[40:].rstrip(b"\0") == b"hang":
+        os.write(fuse, struct.pack("=IiQ", 16 + len(body), error, unique) + body)
+    except FileNotFoundError:
+        pass  # interrupted, or its caller is gone
+
+
+class Connection:
+    """Answers requests as an empty directory does."""
+
+    def __init__(self, fds, pins, anchor):
+        self.fds, self.pins, self.anchor = fds, pins, anchor
+        self.backing, self.fuse, self.state = fds
+
+    def begin(self):
+        """Up to the answer to FUSE_INIT, or on from where another process ended."""
+        os.write(self.fuse, struct.pack("=IiQ", 16, NOTIFY_RESEND, 0))
+        if os.fstat(self.state).st_size > 0:
+            return
+        while self.serve_request() != INIT:
+            pass
+
+    def look_up(self, name, unique):
+        """Whether that is to be answered."""
+        word, _, number = name.partition("-")
+        if word == "hang" or (word == "later" and not unique & RESENT):
+            print(f"fake: holds {name}", file=sys.stderr, flush=True)
+            return False
+        if word == "pin":
+            fd = os.open(name, os.O_RDWR | os.O_CREAT, 0o600, dir_fd=self.backing)
+            os.write(fd, number.encode())
+            os.unlink(name, dir_fd=self.backing)
+            self.pins[int(number)] = fd
+            socket.send_fds(self.anchor, [handover(PIN, node=int(number))], [fd])
+        if word == "unpin":
+            for node in [int(number)] if int(number) else list(self.pins):
+                os.close(self.pins.pop(node))
+            self.anchor.sendall(handover(UNPIN, node=int(number)))
+        return True
+
+    def serve_request(self):
+        """Reads and answers one request. Returns its opcode, or None when the connection has ended."""
+        try:
+            request = os.read(self.fuse, 1 << 20)
+        except OSError as problem:
+            return None if problem.errno == errno.ENODEV else 0
+        _, opcode, unique, _ = struct.unpack_from("=IIQQ", request)
+        body, error = b"", 0
+        if opcode in (FORGET, BATCH_FORGET, INTERRUPT):
             return opcode
-        error = -errno.ENOENT
-    elif opcode == OPENDIR:
-        body = struct.pack("=QIi", 0, 0, 0)
-    elif opcode == STATFS:
-        body = bytes(80)
-    elif opcode not in (READDIR, RELEASEDIR):
-        error = -errno.ENOSYS
-    os.write(fuse, struct.pack("=IiQ", 16 + len(body), error, unique) + body)
-    return opcode
+        if opcode == INIT:
+            os.pwrite(self.state, request, 0)
+            body = struct.pack("=IIIIHHIIHHII24x", 7, 31, 65536, PARALLEL_DIROPS, 12, 9, 65536, 1, 0, 0, 0, 0)
+        elif opcode == GETATTR:
+            body = struct.pack("=QII", 3600, 0, 0) + attributes(1)  # cached, as by the real one
+        elif opcode == LOOKUP:
+            if not self.look_up(os.fsdecode(request[40:].rstrip(b"\0")), unique):
+                return opcode
+            error = -errno.ENOENT
+        elif opcode == OPENDIR:
+            body = struct.pack("=QIi", 0, 0, 0)
+        elif opcode == STATFS:
+            body = bytes(80)
+        elif opcode not in (READDIR, RELEASEDIR):
+            error = -errno.ENOSYS
+        reply(self.fuse, unique, body, error)
+        return opcode
 
 
 def answer_for(kind, path):
@@ -124,26 +203,51 @@ def listen(run, name):
     return server
 
 
-def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    run = os.environ.get("EBBFS_RUN", "/run/ebbfs")
-    anchor, _, fuse, _ = attach(run)
-    while serve_request(fuse) != INIT:
-        pass
-    anchor.sendall(handover(SERVING))
+def find_next_anchor(run, connection):
+    """The anchor is gone: gives the next one what it needs, as soon as there is one."""
+    try:
+        anchor = connect(run)
+        anchor.settimeout(10)
+        give_back(anchor, connection.fds, connection.pins)
+    except (FileNotFoundError, ConnectionError):
+        return
+    connection.anchor = anchor
+
+
+def serve(run, connection):
     status = listen(run, "status")
-    sources = [fuse, status, anchor]
+    stay = os.environ.get("FAKE_STAY")
     while True:
-        ready, _, _ = select.select(sources, [], [])
-        if anchor in ready and os.environ.get("FAKE_STAY"):
-            sources.remove(anchor)
-            continue
-        if anchor in ready:
-            sys.exit("the anchor is gone")
-        if fuse in ready and serve_request(fuse) is None:
+        sources = [connection.fuse, status] + ([connection.anchor] if connection.anchor else [])
+        ready, _, _ = select.select(sources, [], [], ALIVE_SECONDS if connection.anchor else 0.02)
+        if connection.anchor in ready:
+            connection.anchor.close()
+            connection.anchor = None
+        elif connection.anchor:
+            try:
+                connection.anchor.sendall(handover(ALIVE))
+            except OSError:
+                pass
+        elif not stay:
+            find_next_anchor(run, connection)
+        if connection.fuse in ready and connection.serve_request() is None:
             sys.exit("the connection has ended")
         if status in ready:
             answer_question(status)
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    run = os.environ.get("EBBFS_RUN", "/run/ebbfs")
+    anchor = connect(run)
+    fds, pins = attach(anchor)
+    held = {node: os.pread(pin, 100, 0).decode() for node, pin in pins.items()}
+    print(f"fake: attached resumed={os.fstat(fds[2]).st_size > 0} pins={dict(sorted(held.items()))}", file=sys.stderr,
+          flush=True)
+    connection = Connection(fds, pins, anchor)
+    connection.begin()
+    anchor.sendall(handover(SERVING))
+    serve(run, connection)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,21 @@ class Parts:
         """Types of what is mounted right at a path, topmost first."""
         return [kind for where, kind in process.mounts_below(path or self.data) if where == (path or self.data)]
 
+    def call(self, name, data=None):
+        """A process that looks up a name in the mount."""
+        called = subprocess.Popen(["stat", os.path.join(data or self.data, name)], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True, start_new_session=True,
+                                  env={"LC_ALL": "C", "PATH": os.environ["PATH"]})
+        self.processes.append(called)
+        return called
+
+    def held_call(self, name):
+        """The same, once fusefs has read the request and holds it."""
+        mark = self.log().count(f"fake: holds {name}\n")
+        called = self.call(name)
+        wait_for(lambda: self.log().count(f"fake: holds {name}\n") > mark, 10, "the request")
+        return called
+
     def sees_plain(self, path=None):
         return "plain" in os.listdir(path or self.data)
 
@@ -109,7 +124,10 @@ class Parts:
         for started in self.processes:
             if started.poll() is None:
                 os.killpg(started.pid, signal.SIGKILL)
-            started.wait()
+        for started in self.processes:
+            started.wait(20 * FACTOR)
+            if started.stderr:
+                started.stderr.close()
         for pid in process.with_environment(f"EBBFS_RUN={self.run_dir}"):
             if pid != os.getpid():
                 os.kill(pid, signal.SIGKILL)
@@ -128,3 +146,19 @@ def dead_mount(path):
     if libc.mount(b"dead", os.fsencode(path), b"fuse.ebbfs", 0, options) != 0:
         raise OSError(ctypes.get_errno(), "mount")
     os.close(fd)
+
+
+def elsewhere(parts):
+    """A backing volume of its own, shared as container runtimes share them, and a peer of the data directory's."""
+    paths = [os.path.join(parts.base, name) for name in ("volume", "outer", "peer")]
+    for path in paths:
+        os.mkdir(path)
+    for path in paths[:2]:
+        subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+        subprocess.run(["mount", "--make-shared", path], check=True)
+    subprocess.run(["mount", "--bind", paths[1], paths[2]], check=True)
+    os.mkdir(os.path.join(paths[1], "data"))
+    with open(os.path.join(paths[0], "plain"), "wb"):
+        pass
+    parts.environment.update(EBBFS_BACKING=paths[0], EBBFS_DATA=os.path.join(paths[1], "data"))
+    return paths[0], os.path.join(paths[1], "data"), os.path.join(paths[2], "data")

@@ -1,0 +1,500 @@
+"""The mount outlives ebbfs-anchor and fusefs (a stand-in), one after the other; and steps aside when nothing serves."""
+
+import errno
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+
+import pytest
+
+from lib import fake_fusefs
+from lib.fake_fusefs import ATTACH, GRANT, PIN, RETURN, SERVING, TAKEN, UNPIN, handover
+from lib.parts import FAKE_FUSEFS, Parts, elsewhere
+from lib.wait import FACTOR, wait_for
+
+pytestmark = pytest.mark.sanitize
+SOON = {"EBBFS_FAIL_OPEN_AFTER": f"{FACTOR:g}s"}
+ABORTED = "Software caused connection abort"
+
+
+@pytest.fixture
+def parts():
+    made = Parts()
+    made.held = []
+    yield made
+    print(made.log())
+    release(made)
+    made.close()
+
+
+def connect(parts):
+    peer = fake_fusefs.connect(parts.run_dir)
+    peer.settimeout(10)
+    return peer
+
+
+def attached(parts):
+    """A connection that was granted everything, and what it was. What it was is ours until release()."""
+    peer = connect(parts)
+    fds, pins = fake_fusefs.attach(peer)
+    parts.held += [*fds, *pins.values()]
+    return peer, fds, pins
+
+
+def release(parts):
+    while parts.held:
+        os.close(parts.held.pop())
+
+
+def end(process):
+    process.kill()
+    process.wait()
+
+
+def last_attached(parts):
+    return [line for line in parts.log().splitlines() if line.startswith("fake: attached")][-1]
+
+
+def stay_away(call, seconds=0.3):
+    with pytest.raises(subprocess.TimeoutExpired):
+        call.wait(seconds)
+
+
+# ---- fusefs goes
+
+def test_a_call_in_flight_is_answered_by_the_next_fusefs(parts):
+    parts.anchor()
+    fusefs = parts.fusefs()
+    call = parts.held_call("later")
+    end(fusefs)
+    late = parts.call("any")
+    stay_away(call)
+    stay_away(late, 0.1)
+    parts.fusefs()
+    for answered in (call, late):
+        assert "No such file" in answered.communicate(timeout=10)[1]
+    assert last_attached(parts) == "fake: attached resumed=True pins={}"
+    assert parts.types() == ["fuse.ebbfs"] and "fusefs serves again after" in parts.log()
+
+
+def test_a_fusefs_that_is_asked_to_end_leaves_the_connection(parts):
+    parts.anchor()
+    fusefs = parts.fusefs()
+    fusefs.terminate()
+    assert fusefs.wait(10) == 0
+    call = parts.call("any")
+    stay_away(call)
+    parts.fusefs()
+    assert "No such file" in call.communicate(timeout=10)[1]
+
+
+def test_the_next_fusefs_may_attach_before_the_end_of_the_last_is_seen(parts):
+    anchor = parts.anchor()
+    first, _, _ = attached(parts)
+    anchor.send_signal(signal.SIGSTOP)
+    first.sendall(handover(SERVING))
+    first.close()
+    second = connect(parts)
+    second.sendall(handover(ATTACH))
+    anchor.send_signal(signal.SIGCONT)
+    _, error, _, _, fds = fake_fusefs.receive(second, 8)
+    parts.held += fds
+    assert error == 0
+
+
+# ---- the anchor goes
+
+@pytest.mark.parametrize("last", [signal.SIGKILL, signal.SIGTERM])
+def test_a_new_anchor_takes_everything_back(parts, last):
+    anchor = parts.anchor()
+    fusefs = parts.fusefs()
+    call = parts.held_call("later")
+    anchor.send_signal(last)
+    anchor.wait()
+    assert os.listdir(parts.data) == []
+    parts.anchor()
+    parts.wait_log("took the mount back")
+    end(fusefs)
+    stay_away(call)
+    parts.fusefs()
+    assert "No such file" in call.communicate(timeout=10)[1]
+    assert last_attached(parts) == "fake: attached resumed=True pins={}"
+    assert parts.types() == ["fuse.ebbfs"]
+
+
+def test_attaching_waits_until_the_mount_is_returned(parts):
+    end(parts.anchor())
+    anchor = parts.anchor()
+    fusefs = parts.fusefs()
+    fusefs.send_signal(signal.SIGSTOP)
+    end(anchor)
+    anchor = parts.anchor()
+    waiting = [connect(parts) for _ in range(2)]
+    for peer in waiting:
+        peer.sendall(handover(ATTACH))
+    parts.wait_log("waits: a mount of an earlier anchor is there")
+    time.sleep(0.5)  # the look whether it is dead hangs, and holds up nobody
+    fusefs.send_signal(signal.SIGCONT)
+    for peer in waiting:
+        assert fake_fusefs.receive(peer)[:2] == (GRANT, errno.EBUSY)
+    assert "took the mount back" in parts.log()
+
+
+def test_attaching_waits_until_the_orphaned_mount_is_dead(parts):
+    anchor = parts.anchor()
+    fusefs = parts.fusefs(FAKE_STAY="1")
+    end(anchor)
+    parts.anchor()
+    waiting = parts.start(FAKE_FUSEFS)
+    parts.wait_log("waits: a mount of an earlier anchor is there")
+    assert parts.types() == ["fuse.ebbfs"]
+    end(fusefs)
+    wait_for(lambda: "resumed" in parts.log().rpartition("waits:")[2], 10, "the attaching")
+    assert last_attached(parts) == "fake: attached resumed=False pins={}" and waiting.poll() is None
+    assert parts.types() == ["fuse.ebbfs"] and "unmounted a dead mount" in parts.log()
+
+
+def test_an_orphaned_mount_that_nobody_returns(parts):
+    anchor = parts.anchor()
+    parts.fusefs(FAKE_STAY="1")
+    call = parts.held_call("hang")
+    end(anchor)
+    anchor = parts.anchor(**SOON)
+    assert parts.types() == ["fuse.ebbfs"]
+    assert ABORTED in call.communicate(timeout=10)[1]
+    assert parts.types() == [] and parts.sees_plain()
+    parts.fusefs()
+    assert parts.types() == ["fuse.ebbfs"] and last_attached(parts).endswith("resumed=False pins={}")
+
+
+def test_a_stopped_fusefs_of_an_earlier_anchor(parts):
+    anchor = parts.anchor()
+    parts.fusefs(FAKE_STAY="1").send_signal(signal.SIGSTOP)
+    call = parts.call("any")
+    end(anchor)
+    parts.anchor(**SOON)
+    assert call.wait(10) == 1 and parts.types() == [] and parts.sees_plain()
+
+
+def test_an_anchor_that_ends_while_the_mount_is_not_returned(parts):
+    anchor = parts.anchor()
+    fusefs = parts.fusefs(FAKE_STAY="1")
+    end(anchor)
+    anchor = parts.anchor()
+    anchor.terminate()
+    assert anchor.wait(10) == 0 and parts.types() == ["fuse.ebbfs"]
+    anchor = parts.anchor()
+    fusefs.kill()
+    anchor.terminate()
+    assert anchor.wait(10) == 0 and parts.types() == []
+
+
+# ---- pins
+
+def test_pins_survive_both(parts):
+    anchor = parts.anchor()
+    fusefs = parts.fusefs()
+    for name in ("pin-7", "pin-8", "pin-9", "unpin-8"):
+        parts.call(name).wait()
+    end(fusefs)
+    fusefs = parts.fusefs()
+    assert last_attached(parts) == "fake: attached resumed=True pins={7: '7', 9: '9'}"
+    end(anchor)
+    parts.anchor()
+    parts.wait_log("took the mount back")
+    end(fusefs)
+    fusefs = parts.fusefs()
+    assert last_attached(parts) == "fake: attached resumed=True pins={7: '7', 9: '9'}"
+    parts.call("unpin-0").wait()
+    end(fusefs)
+    parts.fusefs()
+    assert last_attached(parts) == "fake: attached resumed=True pins={}"
+
+
+def test_many_pins_block_nobody(parts):
+    parts.anchor()
+    peer, fds, _ = attached(parts)
+    for node in range(1, 3001):
+        socket.send_fds(peer, [handover(PIN, node=node)], [fds[0]])
+    peer.sendall(handover(UNPIN, node=3000))
+    peer.close()
+    slow = connect(parts)
+    slow.sendall(handover(ATTACH))
+    parts.wait_log("pins=2999")
+    with connect(parts) as other:  # while the pins are not read
+        other.sendall(handover(ATTACH))
+        assert fake_fusefs.receive(other)[:2] == (GRANT, errno.EBUSY)
+    kind, _, count, _, granted = fake_fusefs.receive(slow, 8)
+    parts.held += granted
+    assert (kind, count, len(granted)) == (GRANT, 2999, 3)
+    seen = set()
+    for _ in range(count):
+        kind, _, _, node, (pin,) = fake_fusefs.receive(slow, 1)
+        os.close(pin)
+        assert kind == PIN
+        seen.add(node)
+    assert seen == set(range(1, 3000))
+
+
+def test_one_that_dies_before_it_has_read_its_pins(parts):
+    parts.anchor()
+    peer, fds, _ = attached(parts)
+    for node in range(1, 1001):
+        socket.send_fds(peer, [handover(PIN, node=node)], [fds[0]])
+    peer.close()
+    slow = connect(parts)
+    slow.sendall(handover(ATTACH))
+    parts.wait_log("pins=1000")
+    slow.close()
+    _, _, pins = attached(parts)
+    assert len(pins) == 1000
+
+
+def test_without_descriptors_to_spare_it_goes_on(parts):
+    parts.anchor("prlimit", "--nofile=100:100")
+    peer, fds, _ = attached(parts)
+    for node in range(1, 201):
+        socket.send_fds(peer, [handover(PIN, node=node)], [fds[2]])
+    peer.close()
+    parts.fusefs()
+    assert parts.log().count("cannot keep a descriptor") == 1
+    assert parts.log().count("pins=36") == 1 and parts.types() == ["fuse.ebbfs"]
+
+
+# ---- what is returned
+
+def test_what_is_no_mount_is_not_taken(parts):
+    parts.anchor()
+    fds = [os.open(parts.data, os.O_RDONLY), os.open("/dev/fuse", os.O_RDWR), os.memfd_create("state")]
+    wrong = [os.open("/dev/null", os.O_RDWR)] * 3
+    for given, expected in ((fds, errno.ESTALE), (wrong, errno.ENOTDIR), (fds[:1], errno.EINVAL),
+                            (fds[:2] + wrong[:1], errno.EBADF), ([], errno.EINVAL)):
+        with connect(parts) as peer:
+            socket.send_fds(peer, [handover(RETURN)], given)
+            assert fake_fusefs.receive(peer)[:2] == (TAKEN, expected)
+    for fd in fds + wrong[:1]:
+        os.close(fd)
+    parts.fusefs()
+
+
+def test_another_mount_is_not_taken(parts):
+    """Somebody else's connection, alive, for the orphaned one."""
+    anchor = parts.anchor()
+    parts.fusefs(FAKE_STAY="1")
+    end(anchor)
+    parts.anchor()
+    other = Parts()
+    other.held = []
+    try:
+        other.anchor()
+        _, fds, _ = attached(other)
+        with open(f"/proc/self/fdinfo/{fds[1]}", encoding="ascii") as file:
+            if "fuse_connection" not in file.read():
+                pytest.skip("this kernel does not tell which connection /dev/fuse is of")
+        with connect(parts) as peer:
+            socket.send_fds(peer, [handover(RETURN)], fds)
+            assert fake_fusefs.receive(peer)[:2] == (TAKEN, errno.ESTALE)
+    finally:
+        release(other)
+        other.close()
+    assert parts.types() == ["fuse.ebbfs"]
+
+
+def test_one_that_dies_in_the_middle_of_returning(parts):
+    """What it gave is kept: the next one goes on with it."""
+    anchor = parts.anchor()
+    peer, fds, _ = attached(parts)
+    connection = fake_fusefs.Connection(fds, {}, peer)
+    connection.begin()
+    end(anchor)
+    parts.anchor()
+    with connect(parts) as new:
+        socket.send_fds(new, [handover(RETURN, count=2)], fds)
+        socket.send_fds(new, [handover(PIN, node=5)], [fds[0]])
+        release(parts)
+    parts.wait_log("nothing serves")
+    peer, fds, pins = attached(parts)
+    assert list(pins) == [5] and os.fstat(fds[2]).st_size > 0 and stat.S_ISCHR(os.fstat(fds[1]).st_mode)
+    assert parts.types() == ["fuse.ebbfs"]
+
+
+# ---- fail-open
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_steps_aside_when_nothing_serves(parts, how):
+    parts.anchor(**SOON)
+    fusefs = parts.fusefs()
+    parts.call("pin-7").wait()
+    time.sleep(0.6 * FACTOR)
+    call = parts.held_call("hang")
+    fusefs.send_signal(how)
+    started = time.monotonic()
+    late = parts.call("any")
+    assert ABORTED in call.communicate(timeout=10)[1]
+    took = time.monotonic() - started
+    assert 0.7 * FACTOR < took < 2.5 * FACTOR, took
+    assert late.wait(10) == 1
+    assert parts.types() == [] and parts.sees_plain()
+    assert "nothing serves since" in parts.log() and "nothing has served for" in parts.log()
+    if how == signal.SIGSTOP:
+        fusefs.send_signal(signal.SIGCONT)
+        assert fusefs.wait(10) == 1
+    parts.fusefs()
+    assert parts.types() == ["fuse.ebbfs"] and last_attached(parts) == "fake: attached resumed=False pins={}"
+
+
+def test_one_that_never_serves(parts):
+    parts.anchor(**SOON)
+    peer, fds, _ = attached(parts)
+    call = parts.call("any")
+    assert call.wait(10) == 1 and parts.types() == [] and parts.sees_plain()
+    assert peer.recv(64) == b""
+    with pytest.raises(OSError, match="No such device"):
+        for _ in range(3):
+            os.read(fds[1], 1 << 20)
+
+
+def test_a_loop_of_crashes_ends_in_stepping_aside(parts):
+    parts.anchor(**SOON)
+    fusefs = parts.fusefs()
+    time.sleep(0.6 * FACTOR)
+    end(fusefs)
+    started = time.monotonic()
+    while "stepped aside" not in parts.log():
+        assert time.monotonic() - started < 5 * FACTOR
+        end(parts.fusefs())
+    assert parts.log().count("fusefs serves again") > 1
+
+
+def test_one_that_stays_stops_the_countdown(parts):
+    parts.anchor(**SOON)
+    fusefs = parts.fusefs()
+    for _ in range(4):
+        time.sleep(0.7 * FACTOR)
+        end(fusefs)
+        fusefs = parts.fusefs()
+    time.sleep(1.5 * FACTOR)
+    assert "stepped aside" not in parts.log() and parts.types() == ["fuse.ebbfs"]
+
+
+def test_a_stop_that_ends_in_time_is_nothing(parts):
+    parts.anchor(EBBFS_FAIL_OPEN_AFTER=f"{3 * FACTOR:g}s")
+    fusefs = parts.fusefs()
+    time.sleep(1 * FACTOR)
+    fusefs.send_signal(signal.SIGSTOP)
+    parts.wait_log("fell silent")
+    fusefs.send_signal(signal.SIGCONT)
+    parts.wait_log("fusefs serves again")
+    time.sleep(3.2 * FACTOR)
+    assert "stepped aside" not in parts.log() and parts.types() == ["fuse.ebbfs"]
+
+
+def test_time_in_which_the_anchor_itself_stood_still_does_not_count(parts):
+    anchor = parts.anchor(**SOON)
+    fusefs = parts.fusefs()
+    time.sleep(0.6 * FACTOR)
+    for process in (fusefs, anchor):  # a frozen container
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(2 * FACTOR)
+    anchor.send_signal(signal.SIGCONT)
+    time.sleep(0.2 * FACTOR)
+    fusefs.send_signal(signal.SIGCONT)
+    time.sleep(1.5 * FACTOR)
+    assert "stepped aside" not in parts.log() and parts.types() == ["fuse.ebbfs"]
+
+
+def test_a_mount_that_somebody_took_away(parts):
+    parts.anchor()
+    fusefs = parts.fusefs()
+    subprocess.run(["umount", parts.data], check=True)
+    assert fusefs.wait(10) == 1
+    parts.fusefs()
+    assert parts.types() == ["fuse.ebbfs"] and last_attached(parts).endswith("resumed=False pins={}")
+
+
+def test_what_others_mounted_over_it_stays(parts):
+    parts.anchor(**SOON)
+    fusefs = parts.fusefs()
+    below = os.open(parts.data, os.O_RDONLY)
+    parts.held.append(below)
+    subprocess.run(["mount", "-t", "tmpfs", "none", parts.data], check=True)
+    call = parts.call("hang", f"/proc/{os.getpid()}/fd/{below}")
+    parts.wait_log("fake: holds hang")
+    fusefs.send_signal(signal.SIGSTOP)
+    assert ABORTED in call.communicate(timeout=10)[1]
+    assert parts.types()[0] == "tmpfs" and "gone or covered" in parts.log()
+
+
+# ---- backing elsewhere, other namespaces
+
+def test_backing_elsewhere_steps_aside_to_the_bind(parts):
+    volume, data, seen_by_vendor = elsewhere(parts)
+    anchor = parts.anchor(**SOON)
+    end(parts.fusefs())
+    parts.wait_log("stepped aside")
+    assert parts.types(data) == parts.types(seen_by_vendor) == ["tmpfs"] and parts.sees_plain(seen_by_vendor)
+    fusefs = parts.fusefs()
+    assert parts.types(data) == ["fuse.ebbfs", "tmpfs"] and parts.sees_plain(volume)
+    end(fusefs)
+    parts.wait_log("nothing serves")
+    anchor.terminate()
+    assert anchor.wait(10) == 0
+    assert parts.types(data) == parts.types(seen_by_vendor) == []
+    assert not os.path.exists(f"{parts.run_dir}/anchor.bound")
+
+
+def test_backing_elsewhere_is_returned_and_undone(parts):
+    _, data, seen_by_vendor = elsewhere(parts)
+    end_of_first = parts.anchor()
+    fusefs = parts.fusefs()
+    end(end_of_first)
+    anchor = parts.anchor()
+    parts.wait_log("took the mount back")
+    assert parts.types(data) == ["fuse.ebbfs", "tmpfs"]
+    end(fusefs)
+    fusefs = parts.fusefs()
+    assert last_attached(parts) == "fake: attached resumed=True pins={}"
+    end(fusefs)
+    wait_for(lambda: parts.log().count("nothing serves") == 2, 5)
+    anchor.terminate()
+    assert anchor.wait(10) == 0
+    assert parts.types(data) == parts.types(seen_by_vendor) == []
+    assert not os.path.exists(f"{parts.run_dir}/anchor.bound")
+
+
+def test_seen_in_another_mount_namespace(parts):
+    volume = os.path.join(parts.base, "volume")
+    os.mkdir(volume)
+    subprocess.run(["mount", "-t", "tmpfs", "none", volume], check=True)
+    subprocess.run(["mount", "--make-rshared", volume], check=True)
+    data = os.path.join(volume, "data")
+    os.mkdir(data)
+    with open(os.path.join(data, "plain"), "wb"):
+        pass
+    parts.environment.update(EBBFS_DATA=data)
+    vendor = parts.start("unshare", "--mount", "--propagation", "slave", "sh", "-c", "echo in; exec sleep 1000")
+    parts.wait_log("in\n")
+    there = f"/proc/{vendor.pid}/root{data}"
+    parts.anchor(**SOON)
+    fusefs = parts.fusefs()
+    assert os.listdir(there) == []
+    call = parts.call("hang", there)
+    parts.wait_log("fake: holds hang")
+    fusefs.send_signal(signal.SIGSTOP)
+    assert ABORTED in call.communicate(timeout=10)[1]
+    assert os.listdir(there) == ["plain"]
+    parts.fusefs()
+    assert os.listdir(there) == []
+
+
+def test_tells_its_supervisor(parts):
+    path = os.path.join(parts.base, "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(path)
+        supervisor.settimeout(10)
+        parts.anchor(NOTIFY_SOCKET=path, WATCHDOG_USEC="400000")
+        said = {supervisor.recv(64) for _ in range(4)}
+        assert said == {b"READY=1", b"WATCHDOG=1"}
