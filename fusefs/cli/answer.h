@@ -19,7 +19,7 @@ static inline void cleanup_json(json_t **json)
 struct status {
 	bool serving, scanning, uploader, passthrough;
 	bool no_journal; /* nothing is recorded or uploaded */
-	int64_t dirty; /* open for writing, or closed so lately that it is not known yet */
+	int64_t dirty;   /* open for writing, or closed so lately that it is not known yet */
 	int64_t settling, queued, uploading, parked, proven, known;
 	int64_t uploaded, present, copied; /* since fusefs started */
 	int64_t uploaded_bytes;
