@@ -148,7 +148,7 @@ static const struct option options[] = {
 	OPTION("EXCLUDE", "", read_text, exclude, "globs never uploaded, e.g. *.tmp:*.part"),
 	OPTION("CONNECTIONS", "16", read_connections, connections, "parallel requests to S3"),
 	OPTION("DRAIN", "60s", read_duration, drain_ms, "how long the end may wait for uploads"),
-	OPTION("FAIL_OPEN_AFTER", "30s", read_duration, fail_open_ms, "nothing serves for this long: the mount steps aside"),
+	OPTION("FAIL_OPEN_AFTER", "30s", read_duration, fail_open_ms, "nothing serves so long: step aside"),
 	OPTION("S3_ADDRESSING", "auto", read_addressing, addressing, "bucket in path, virtual host, or auto"),
 	OPTION("PASSTHROUGH", "yes", read_bool, passthrough, "no: never use the kernel's passthrough"),
 	OPTION("UPLOADER_USER", "65532:65532", read_user, uploader_user, "UID:GID of the uploader"),
