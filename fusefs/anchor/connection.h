@@ -11,8 +11,8 @@
 /* Whether fd is a /dev/fuse with a connection that goes on. */
 bool connection_is_alive(int fd);
 
-/* Whether fd is a /dev/fuse of the filesystem with this device number, as far as the kernel tells: since Linux 6.18
- * /proc/self/fdinfo names the connection; before, any is taken for the right one. */
+/* Whether fd is a /dev/fuse of the filesystem with this device number, as far as the kernel tells: in Linux 6.18
+ * /proc/self/fdinfo names the connection; where it does not, any is taken for the right one. */
 bool connection_is_of(int fd, uint64_t dev);
 
 /* The `abort` file of the filesystem with this device number, in fusectl on a mount of its own that is seen nowhere. A

@@ -2,8 +2,6 @@
 
 #include "fusefs/anchor/handover.h"
 
-/* A request that kills whoever reads it does so at once, since it comes first. Longer than this, and others were served. */
-#define STABLE_MS 100
 #define SILENT_MS 1500
 /* Of a short EBBFS_FAIL_OPEN_AFTER, both are a part: a restart must have the time to prove itself. */
 #define STABLE_SHARE 4
@@ -18,7 +16,7 @@ void countdown_start(struct countdown *countdown, int64_t limit_ms, int64_t now_
 {
 	*countdown = (struct countdown){
 		.limit_ms = limit_ms,
-		.stable_ms = least(STABLE_MS, limit_ms / STABLE_SHARE),
+		.stable_ms = least(COUNTDOWN_STABLE_MS, limit_ms / STABLE_SHARE),
 		.silent_ms = least(SILENT_MS, limit_ms / SILENT_SHARE),
 		.served_ms = now_ms,
 	};

@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A request that kills whoever reads it does so at once, since it comes first. Longer than this, and others were
+ * served. */
+#define COUNTDOWN_STABLE_MS 100
+
 struct countdown {
 	int64_t limit_ms;  /* EBBFS_FAIL_OPEN_AFTER */
 	int64_t stable_ms; /* serving for this long, a fusefs counts */

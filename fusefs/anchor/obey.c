@@ -121,7 +121,10 @@ static void keep_pin(struct server *server, struct peer *peer, struct packet *pa
 			strerror(-r));
 		server->pin_lost = true;
 	}
-	if (peer->pins_due > 0 && --peer->pins_due == 0)
+	if (peer->pins_due == 0)
+		return;
+	peer->pins_due--;
+	if (peer->pins_due == 0)
 		say_taken(server, peer);
 }
 

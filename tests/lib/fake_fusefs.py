@@ -6,9 +6,9 @@ $FAKE_STATUS names a file with the answer to ASK_STATUS, $FAKE_LIST one with an 
 values are answers to ASK_LIST; both are read anew for every question.
 
 The state holds the first FUSE_INIT; one that finds it there goes on with the connection. When its anchor is gone it
-returns everything to the next one; with $FAKE_STAY it does not, and goes on alone. Looking up a name answers ENOENT,
-and `pin-7` pins the descriptor of an unlinked file that holds `7`, `unpin-7` gives it up, and `unpin-0` all of them.
-`later` is answered when the kernel resends the request, `hang` never is.
+returns everything to the next one; with $FAKE_STAY it does not, and goes on alone. With $FAKE_BRIEF it ends once it
+serves. Looking up a name answers ENOENT, and `pin-7` pins the descriptor of an unlinked file that holds `7`, `unpin-7`
+gives it up, and `unpin-0` all of them. `later` is answered when the kernel resends the request, `hang` never is.
 """
 
 import errno
@@ -250,6 +250,8 @@ def main():
     connection = Connection(fds, pins, anchor)
     connection.begin()
     anchor.sendall(handover(SERVING))
+    if os.environ.get("FAKE_BRIEF"):
+        sys.exit(1)
     serve(run, connection)
 
 
