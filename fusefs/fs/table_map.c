@@ -108,9 +108,9 @@ static void make_root(struct table *table, const struct node_identity *root)
 }
 
 #ifdef TABLE_LAYOUT_NEXT
-static bool is_readable(uint32_t version)
+static bool is_readable(const struct table_header *header)
 {
-	return version == TABLE_VERSION || version == 2;
+	return header->version == TABLE_VERSION || header->version == 2;
 }
 
 /* From version 2: counts and connection lie one field further on. `reserved` says that those of before are complete
@@ -124,8 +124,10 @@ static void migrate(struct table *table)
 	} *old = (struct old_header *)(void *)table->header, *copy = old + 2;
 	struct table_header *header = table->header;
 
-	if (header->version == TABLE_VERSION)
+	if (header->version == TABLE_VERSION) {
+		header->reserved = 0;
 		return;
+	}
 	if (!old->reserved) {
 		*copy = *old;
 		table_in_order();
@@ -143,9 +145,10 @@ static void migrate(struct table *table)
 	header->reserved = 0;
 }
 #else
-static bool is_readable(uint32_t version)
+static bool is_readable(const struct table_header *header)
 {
-	return version == TABLE_VERSION;
+	/* `reserved`: a later release died while it made the state its own; that one can finish it. */
+	return header->version == TABLE_VERSION && !header->reserved;
 }
 
 static void migrate(struct table *table)
@@ -157,12 +160,13 @@ static void migrate(struct table *table)
 static int go_on(struct table *table, const struct node_identity *root)
 {
 	const struct node *node = &table->nodes[NODE_ROOT_SLOT];
-	int r = is_readable(table->header->version) ? undo(table) : -EPROTO;
+
+	if (!is_readable(table->header) || node->ino != root->ino || node->dev != root->dev)
+		return -EPROTO;
+	int r = undo(table);
 
 	if (r == 0)
 		migrate(table);
-	if (r == 0 && (node->ino != root->ino || node->dev != root->dev))
-		r = -EPROTO;
 	return r;
 }
 

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "fusefs/fs/fdcache.h"
 #include "fusefs/fs/pins.h"
@@ -165,6 +164,72 @@ static void test_handles(void **state)
 	table_done(table);
 }
 
+static void test_open_nodes_are_found(void **state)
+{
+	(void)state;
+	struct table *table = new_table();
+	struct node *root = table_node_locked(table, NODE_ROOT_ID);
+	struct node *first = lookup(table, 21, root, "first"), *second = lookup(table, 22, root, "second");
+	uint64_t fh[4];
+	uint32_t at = 0;
+
+	assert_null(table_next_open_locked(table, &at));
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(table_open_handle_locked(table, i < 2 ? first : second, O_RDONLY, &fh[i]), 0);
+	(void)table_close_handle_locked(table, table_handle_locked(table, fh[0]));
+	(void)table_close_handle_locked(table, table_handle_locked(table, fh[3]));
+	at = 0;
+	assert_ptr_equal(table_next_open_locked(table, &at), first);
+	assert_ptr_equal(table_next_open_locked(table, &at), second);
+	assert_null(table_next_open_locked(table, &at));
+	table_done(table);
+}
+
+static void test_writers(void **state)
+{
+	(void)state;
+	struct table *table = new_table();
+	struct node *root = table_node_locked(table, NODE_ROOT_ID);
+	struct node *first = lookup(table, 21, root, "first"), *second = lookup(table, 22, root, "second");
+
+	table_add_writer_locked(table, first, 1);
+	table_add_writer_locked(table, first, 1);
+	table_add_writer_locked(table, second, 1);
+	assert_int_equal(table_writers(table), 2);
+	table_add_writer_locked(table, first, -1);
+	assert_int_equal(table_writers(table), 2);
+	table_add_writer_locked(table, first, -1);
+	assert_int_equal(table_writers(table), 1);
+	assert_int_equal(first->writers, 0);
+	table_done(table);
+}
+
+static void test_attributes_in_place_of_a_name(void **state)
+{
+	(void)state;
+	struct table *table = new_table();
+	struct node *root = table_node_locked(table, NODE_ROOT_ID);
+	struct node *dir = lookup(table, 20, root, "dir"), *file = lookup(table, 21, dir, "file");
+	struct stat st = {.st_ino = 21, .st_size = 4711, .st_mode = S_IFREG | 0640}, kept = {0};
+
+	assert_false(table_get_attributes_locked(table, file, &kept));
+	table_keep_attributes_locked(table, file, &st);
+	assert_true(table_get_attributes_locked(table, file, &kept));
+	assert_memory_equal(&kept, &st, sizeof(st));
+	assert_string_equal(table_name_locked(table, file), "");
+	assert_null(table_parent_locked(table, file));
+	assert_int_equal(dir->children, 0);
+	assert_false(table_is_named_locked(table, file, dir, ""));
+	/* Looked up once more, by a name that it got meanwhile. */
+	assert_ptr_equal(lookup(table, 21, root, "again"), file);
+	assert_true(table_is_named_locked(table, file, root, "again"));
+	assert_false(table_get_attributes_locked(table, file, &kept));
+	table_keep_attributes_locked(table, file, &st);
+	assert_true(table_forget_locked(table, file, 2));
+	assert_int_equal(live_nodes(table), 2);
+	table_done(table);
+}
+
 /* A million nodes come and go in the memory of a million. */
 static void test_memory_is_used_again(void **state)
 {
@@ -189,26 +254,6 @@ static void test_memory_is_used_again(void **state)
 	assert_int_equal(live_nodes(table), 1);
 	assert_int_equal(root->children, 0);
 	table_done(table);
-}
-
-static void test_state_of_another_version(void **state)
-{
-	(void)state;
-	struct table table;
-	int fd = memfd_create("test", MFD_CLOEXEC);
-	uint32_t other[2] = {0x65626274, TABLE_VERSION + 1};
-
-	assert_true(fd >= 0);
-	assert_int_equal(table_init(&table, fd, &root_identity), 0);
-	table_done(&table);
-	assert_int_equal(table_init(&table, fd, &root_identity), 0);
-	assert_non_null(table_node_locked(&table, NODE_ROOT_ID));
-	table_done(&table);
-	assert_int_equal(pwrite(fd, other, sizeof(other), 0), sizeof(other));
-	assert_int_equal(table_init(&table, fd, &root_identity), -EPROTO);
-	assert_int_equal(ftruncate(fd, 4096), 0);
-	assert_int_equal(table_init(&table, fd, &root_identity), -EPROTO);
-	close(fd);
 }
 
 static void test_fdcache_is_bounded(void **state)
@@ -272,8 +317,10 @@ int main(void)
 		cmocka_unit_test(test_parents_stay_while_children_do),
 		cmocka_unit_test(test_rename),
 		cmocka_unit_test(test_handles),
+		cmocka_unit_test(test_open_nodes_are_found),
+		cmocka_unit_test(test_writers),
+		cmocka_unit_test(test_attributes_in_place_of_a_name),
 		cmocka_unit_test(test_memory_is_used_again),
-		cmocka_unit_test(test_state_of_another_version),
 		cmocka_unit_test(test_fdcache_is_bounded),
 		cmocka_unit_test(test_pins),
 	};
