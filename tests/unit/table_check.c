@@ -269,7 +269,7 @@ static const char *compare_node(const struct table *table, const struct table *o
 	const struct node *one = &table->nodes[slot], *two = &other->nodes[slot];
 	size_t at = (size_t)one->name * NAME_UNIT;
 
-	if (memcmp(one, two, sizeof(*one)) != 0)
+	if (memcmp(one, two, NODE_BYTES) != 0)
 		return say("node %u differs: lookups %llu, %llu; parent %u, %u; name %u, %u", slot,
 			(unsigned long long)one->lookups, (unsigned long long)two->lookups, one->parent, two->parent,
 			one->name, two->name);

@@ -4,8 +4,12 @@
 #define EBBFS_TESTS_UNIT_TABLE_CHECK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "fusefs/fs/table_layout.h"
+
+/* Of a node, without what the compiler leaves free behind. */
+#define NODE_BYTES (offsetof(struct node, handle) + NODE_HANDLE_MAX)
 
 struct table_rules {
 	/* Whether a node may be missing from its hash chain: its inode number was given to another file. NULL: none. */

@@ -1,5 +1,5 @@
 /* Records of requests in flight, without FUSE: how they are made, claimed and dropped, and what is made of those that
- * a process left behind. Each "life" is a thread, whose records end with it as a process's would. */
+ * a process left behind. A "life" is a thread, or a child: what it does not finish is left as by a process that died. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fusefs/fs/internal.h"
@@ -207,7 +208,13 @@ static void test_a_step_is_part_of_its_transaction(void **state)
 	(void)state;
 	struct request request = {.unique = 8, .opcode = FUSE_SETXATTR, .intend = true, .reach = true};
 
-	run(serve, &request); /* dies before the commit */
+	pid_t child = fork();
+
+	if (child == 0) {
+		serve(&request);
+		_exit(0); /* before the commit */
+	}
+	assert_int_equal(waitpid(child, NULL, 0), child);
 	assert_int_equal(record_of(8)->state, INFLIGHT_DONE);
 	next_life();
 	assert_int_equal(record_of(8)->state, INFLIGHT_INTENT);

@@ -208,7 +208,7 @@ static void assert_migrated(struct table *never_left)
 	assert_string_equal((const char *)next.connection(&table)->init, "request");
 	/* All the rest lies where it was. */
 	for (uint32_t slot = 1; slot < never_left->header->counts.nodes_used; slot++)
-		assert_memory_equal(&table.nodes[slot], &never_left->nodes[slot], sizeof(struct node));
+		assert_memory_equal(&table.nodes[slot], &never_left->nodes[slot], NODE_BYTES);
 	assert_memory_equal(
 		table.handles, never_left->handles, never_left->header->counts.handles_used * sizeof(struct handle));
 	assert_memory_equal(
