@@ -71,14 +71,11 @@ class Killer:
         self.box, self.probe = box, probe
 
     def pids(self):
-        """{part: pid} of those that run once, and are not stopped."""
+        """{part: pid} of what `ebbfs run` started and is not stopped; not what those forked."""
         found = {}
         for pid in self.box.pids():
-            name = process.name(pid)
-            if name in PARTS:
-                assert name not in found or not process.is_alive(found[name]) or not process.is_alive(pid), \
-                    f"two processes {name}: {found[name]} and {pid}"
-                found[name] = pid
+            if process.name(pid) in PARTS and process.parent(pid) == self.box.process.pid:
+                found[process.name(pid)] = pid
         return {name: pid for name, pid in found.items() if state(pid) not in ("T", "Z", "")}
 
     def complete(self):

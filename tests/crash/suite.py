@@ -1,5 +1,6 @@
 """Runs the scenarios of the crash suite, counts them, and keeps the logs of those that fail."""
 
+import fnmatch
 import os
 import random
 import subprocess
@@ -12,9 +13,13 @@ from lib.mount import BUILD, PROGRAM_DIRS
 from lib.s3 import S3Server
 
 import board
+import points
 import random_kills
+import recovery
+import sabotage
 
 CI_KILLS, FULL_KILLS = 50, 500  # with each way
+CI_RUN_KILLS, FULL_RUN_KILLS = 5, 50
 RECOVERY_KILLS = 50
 
 
@@ -63,16 +68,16 @@ def is_full():
     return bool(os.environ.get("EBBFS_TEST_FULL"))
 
 
-def run_random(args, tally, server):
-    kills = args.kills if args.kills is not None else (FULL_KILLS if is_full() else CI_KILLS)
+def run_random(args, tally, server, name="random", kill="kill_at_random", kills=(CI_KILLS, FULL_KILLS)):
+    kills = args.kills if args.kills is not None else kills[is_full()]
     total, calls = random_kills.Table(), 0
     for way in args.ways:
         seed = args.seed if args.seed is not None else random.randrange(1_000_000)
-        print(f"random, {way}: seed {seed}, {kills} kills", flush=True)
-        bucket = server.bucket(f"random-{way}-{seed}")
+        print(f"{name}, {way}: seed {seed}, {kills} kills", flush=True)
+        bucket = server.bucket(f"{name}-{way}-{seed}")
         scenario = random_kills.Scenario(server, bucket, writer_program(), args.work, seed=seed, kills=kills,
-                                         passthrough=way == "passthrough", only=args.writers)
-        tally.attempt(f"random/{way}", scenario.again(), scenario.run, scenario.close)
+                                         passthrough=way == "passthrough", only=args.writers, name=name)
+        tally.attempt(f"{name}/{way}", scenario.again(), lambda scenario=scenario: scenario.run(kill), scenario.close)
         bucket.drop()
         total.merge(scenario.table)
         calls += scenario.calls
@@ -90,6 +95,27 @@ def run_writers(args, tally):
     tally.attempt("writers in a plain directory", "tests/crash/run writers", test)
 
 
+def run_sabotage(args, tally):
+    base = tempfile.mkdtemp(dir=args.work)
+    for kind, sabotaged in sabotage.SABOTAGES:
+        name = f"sabotage/{kind}/{sabotaged.__name__}"
+        if fnmatch.fnmatchcase(name, f"*{args.only}*"):
+            tally.attempt(name, f"tests/crash/run sabotage --only '{kind}/{sabotaged.__name__}'",
+                          lambda kind=kind, sabotaged=sabotaged: sabotage.notice(
+                              writer_program(), base, args.work, kind, sabotaged))
+
+
+def run_recovery(args, tally):
+    rows = ["| reads and writes | kills | median ms | p99 ms | max ms |", "|---|---|---|---|---|"]
+    with S3Server() as server:
+        for way in args.ways:
+            bucket = server.bucket(f"recovery-{way}")
+            kills = RECOVERY_KILLS if args.kills is None else args.kills
+            tally.attempt(f"recovery/{way}", "tests/crash/run recovery", lambda way=way, bucket=bucket: rows.append(
+                recovery.row(way, recovery.run(server, bucket, writer_program(), args.work, kills, way == "passthrough"))))
+    print("\nFrom SIGKILL of fusefs to the first answer:\n\n" + "\n".join(rows) + "\n", flush=True)
+
+
 def run(args):
     subprocess.run(["mount", "-t", "fusectl", "fusectl", "/sys/fs/fuse/connections"], check=False)
     for path in [writer_program(), os.path.join(PROGRAM_DIRS[0], "ebbfs")]:
@@ -99,8 +125,18 @@ def run(args):
     tally = Tally(args)
     if args.scenario in ("writers", None):
         run_writers(args, tally)
+    if args.scenario in ("sabotage", None):
+        run_sabotage(args, tally)
+    if args.scenario == "recovery":
+        run_recovery(args, tally)
     if args.scenario in ("random", None):
         with S3Server() as server:
             run_random(args, tally, server)
+    if args.scenario in ("supervisor", None):
+        with S3Server() as server:
+            run_random(args, tally, server, "supervisor", "kill_run", (CI_RUN_KILLS, FULL_RUN_KILLS))
+    if args.scenario in ("points", None):
+        with S3Server() as server:
+            points.run(tally, server, writer_program(), args.work, args.ways, args.only, is_full())
     print(f"{tally.passed} passed, {tally.failed} failed, 0 skipped")
     return 1 if tally.failed else 0
