@@ -54,9 +54,8 @@ static int touch_file(
 
 static int note_name(const struct journal_entry *entry, void *arg)
 {
-	(void)entry;
-	*(bool *)arg = true;
-	return 1;
+	*(bool *)arg = entry->type == JOURNAL_TYPE_FILE;
+	return entry->type == JOURNAL_TYPE_FILE;
 }
 
 /* A file without names has nothing to be uploaded as. */
@@ -96,19 +95,34 @@ static int inherit_proof(struct journal_txn *txn, struct journal_entry *entry)
 	return 0;
 }
 
-static int note_place(const struct journal_entry *entry, void *arg)
+struct place {
+	uint64_t dir;
+	const char *name;
+	struct journal_entry other;
+};
+
+static int find_other_name(const struct journal_entry *entry, void *arg)
 {
-	*(struct journal_entry *)arg = *entry;
+	struct place *place = arg;
+
+	if (entry->dir == place->dir && !strcmp(entry->name, place->name))
+		return 0;
+	place->other = *entry;
 	return 1;
 }
 
-/* A directory has one place: where it was before is not where it is. */
-static int forget_place(struct journal_txn *txn, uint64_t ino)
+/* A directory has one place. Where it was before, and what another inode of its number was, is not there any more. */
+static int forget_others(struct journal_txn *txn, uint64_t ino, uint64_t dir, const char *name)
 {
-	struct journal_entry place;
-	int r = journal_each_name(txn, ino, note_place, &place);
+	struct place place = {.dir = dir, .name = name};
+	int r;
 
-	return r <= 0 ? r : journal_delete_entry(txn, place.dir, place.name);
+	while ((r = journal_each_name(txn, ino, find_other_name, &place)) > 0) {
+		r = journal_delete_entry(txn, place.other.dir, place.other.name);
+		if (r < 0)
+			return r;
+	}
+	return r < 0 ? r : journal_delete_file(txn, ino);
 }
 
 /* Puts a name; what another inode had under it is dropped with it. The proof stays if the inode stays. */
@@ -121,12 +135,12 @@ static int put_name(struct journal_txn *txn, uint64_t dir, const char *name, uin
 	if (r < 0 && r != -ENOENT)
 		return r;
 	if (r == 0 && entry.ino == ino && entry.type == type)
-		return 0;
+		return type == JOURNAL_TYPE_DIR ? forget_others(txn, ino, dir, name) : 0;
 	if (r == 0 && entry.type == JOURNAL_TYPE_FILE)
 		displaced = entry.ino;
 	entry = (struct journal_entry){.dir = dir, .ino = ino, .type = type};
 	snprintf(entry.name, sizeof(entry.name), "%s", name);
-	r = type == JOURNAL_TYPE_FILE ? inherit_proof(txn, &entry) : forget_place(txn, ino);
+	r = type == JOURNAL_TYPE_FILE ? inherit_proof(txn, &entry) : forget_others(txn, ino, dir, name);
 	if (r == 0)
 		r = journal_put_entry(txn, &entry);
 	return r == 0 && displaced ? drop_file_if_nameless(txn, displaced) : r;
@@ -176,8 +190,21 @@ static int doubt_file(struct journal_txn *txn, uint64_t ino)
 	return journal_put_file(txn, &file);
 }
 
+/* As the tree is now. What the scan saw may have changed since, and the event of that may have come first. */
+static bool is_there(const struct engine *engine, struct journal_txn *txn, const struct fs_event *event)
+{
+	char path[ENGINE_PATH_MAX];
+	struct stat st;
+
+	return engine_path(engine, txn, event->dir, event->name, path) == 0 &&
+	       fstatat(engine->backing_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == event->ino;
+}
+
 static int apply_found(struct engine *engine, struct journal_txn *txn, const struct fs_event *event)
 {
+	/* Its number may be another directory's by now, whose place this would take. */
+	if (event->is_dir && !is_there(engine, txn, event))
+		return 0;
 	int r = put_name(
 		txn, event->dir, event->name, event->ino, event->is_dir ? JOURNAL_TYPE_DIR : JOURNAL_TYPE_FILE);
 
@@ -260,16 +287,6 @@ static int apply_exchanged(struct engine *engine, struct journal_txn *txn, const
 	if (r == 0 && second.ino)
 		r = place(engine, txn, &second, event->dir, event->name, second.ino, second.type == JOURNAL_TYPE_DIR);
 	return r;
-}
-
-/* It was gone when the scan looked; it may have come back since, and its event may have come first. */
-static bool is_there(const struct engine *engine, struct journal_txn *txn, const struct fs_event *event)
-{
-	char path[ENGINE_PATH_MAX];
-	struct stat st;
-
-	return engine_path(engine, txn, event->dir, event->name, path) == 0 &&
-	       fstatat(engine->backing_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == event->ino;
 }
 
 static int apply_one(struct engine *engine, struct journal_txn *txn, const struct fs_event *event)

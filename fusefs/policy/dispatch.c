@@ -95,6 +95,9 @@ static int consider_name(const struct journal_entry *entry, void *arg)
 	struct candidate *candidate = choice->candidate;
 	char path[ENGINE_PATH_MAX], key[JOB_KEY_MAX + 1];
 	bool proven = entry->key[0] && entry->proven_generation == choice->file->generation;
+
+	if (entry->type != JOURNAL_TYPE_FILE) /* of a directory that had the number before */
+		return 0;
 	int r = engine_path(engine, choice->round->txn, entry->dir, entry->name, path);
 
 	if (r == 0 && keys_excluded(&engine->keys, path))
@@ -472,10 +475,6 @@ static void run_round(struct round *round)
 		round->again_ms = 0;
 	if (r < 0 && round->again_ms > SEND_RETRY_MS)
 		round->again_ms = SEND_RETRY_MS;
-	for (size_t i = 0; i < round->n_decisions; i++) {
-		if (round->decisions[i].verdict == VERDICT_AGAIN || round->decisions[i].verdict == VERDICT_DROP_NAME)
-			engine_want_scan(engine);
-	}
 	if (r < 0 && r != -EAGAIN && r != -ENOBUFS && r != -EPIPE)
 		log_error("queue: %s", strerror(-r));
 	if (round->n_decisions) {
@@ -484,6 +483,11 @@ static void run_round(struct round *round)
 		KILL_POINT("engine: decisions recorded");
 		if (r < 0)
 			engine_journal_failed(engine, r);
+	}
+	/* Not before they are recorded: what is dropped must be missing when the scan looks. */
+	for (size_t i = 0; i < round->n_decisions; i++) {
+		if (round->decisions[i].verdict == VERDICT_AGAIN || round->decisions[i].verdict == VERDICT_DROP_NAME)
+			engine_want_scan(engine);
 	}
 }
 

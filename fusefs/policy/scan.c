@@ -333,10 +333,11 @@ static int find_names(struct journal_txn *txn, void *arg)
 
 /* Names in directories that went unseen: with their files while nobody looked, or when a process was killed before the
  * journal heard of them. Once the whole tree was compared, every directory that there is has its place, or has it in
- * an event that comes before these. */
+ * an event that comes before these; but for one that is moving, so the tree is compared once more. */
 static bool drop_lost(struct scan *scan)
 {
 	_cleanup_free_ struct lost *lost = calloc(1, sizeof(*lost));
+	bool again = false;
 	int r = 0;
 
 	if (!lost)
@@ -349,10 +350,13 @@ static bool drop_lost(struct scan *scan)
 			lost->gone.n = 0;
 			r = journal_view(scan->engine->journal, find_names, &lost->gone);
 			more = r > 0;
+			again = again || lost->gone.n;
 			if (!offer_gone(scan, &lost->gone))
 				return false;
 		}
 	}
+	if (again)
+		engine_want_scan(scan->engine);
 	if (r < 0)
 		log_error("scan: journal: %s", strerror(-r));
 	return true;
