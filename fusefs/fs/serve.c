@@ -87,11 +87,9 @@ static void end_init(struct fs *fs)
 	atomic_store(&fs->serving, true);
 }
 
+/* For a request that inflight_begin() was told of. */
 static void process(struct fs *fs, struct fuse_buf *buf)
 {
-	const struct fuse_in_header *in = buf->mem;
-
-	inflight_begin(fs, in->unique, in->opcode);
 	fuse_session_process_buf(fs->session, buf);
 	inflight_end(fs);
 }
@@ -148,7 +146,9 @@ static void do_aside(struct fs *fs, struct aside *aside)
 {
 	for (size_t i = 0; i < aside->n; i++) {
 		struct fuse_buf buf = {.size = RELEASE_BYTES, .mem = aside->requests[i]};
+		const struct fuse_in_header *in = buf.mem;
 
+		inflight_begin(fs, in->unique, in->opcode);
 		process(fs, &buf);
 	}
 	aside->n = 0;
@@ -222,6 +222,8 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 		}
 		if (comes_after_releases(opcode))
 			do_aside(fs, aside);
+		/* While nobody else reads requests: the next leader's first that is not resent drops what is unclaimed. */
+		inflight_begin(fs, in->unique, opcode);
 		atomic_store_explicit(&self->busy_since, since, memory_order_relaxed);
 		if (waits_for_disk(opcode)) {
 			vacate(fs);
