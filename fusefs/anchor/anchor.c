@@ -30,6 +30,7 @@ void anchor_init(struct anchor *anchor, const struct config *config)
 		.lock_fd = -1,
 		.backing_fd = -1,
 		.fuse_fd = -1,
+		.tree_fd = -1,
 		.state_fd = -1,
 	};
 	pins_init(&anchor->pins);
@@ -37,7 +38,8 @@ void anchor_init(struct anchor *anchor, const struct config *config)
 
 void anchor_done(struct anchor *anchor)
 {
-	int *const fds[] = {&anchor->state_fd, &anchor->fuse_fd, &anchor->backing_fd, &anchor->lock_fd};
+	int *const fds[] = {
+		&anchor->state_fd, &anchor->fuse_fd, &anchor->tree_fd, &anchor->backing_fd, &anchor->lock_fd};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		cleanup_close(fds[i]);
@@ -207,33 +209,52 @@ static const char *mount_advice(int r)
 	case -EACCES:
 	case -EPERM:
 		return "needs CAP_SYS_ADMIN and access to /dev/fuse (Kubernetes: privileged)";
+	case -ENOSYS:
+		return "needs fsopen(2) and its family: Linux 5.2 or later, not forbidden by seccomp";
 	default:
 		return NULL;
 	}
 }
 
-int anchor_mount(struct anchor *anchor)
+int anchor_make(struct anchor *anchor)
 {
 	const char *step = "memfd_create";
 	_cleanup_close_ int state = -1;
-	char quoted[LOG_QUOTE_MAX];
 
-	/* Taken away by somebody else (`umount`), or aborted: it serves nobody any more. */
-	if (anchor->fuse_fd >= 0 && (!connection_is_alive(anchor->fuse_fd) || !mount_exists(&anchor->fuse_top)))
+	/* Of a fusefs that is gone and never served; taken away by somebody else (`umount`), or aborted. */
+	if (anchor->tree_fd >= 0 ||
+		(anchor->fuse_fd >= 0 && (!connection_is_alive(anchor->fuse_fd) || !mount_exists(&anchor->fuse_top))))
 		anchor_step_aside(anchor);
 	if (anchor->fuse_fd >= 0)
 		return 0;
 	state = memfd_create("ebbfs-state", MFD_CLOEXEC);
-	int r = state < 0
-			? -errno
-			: mount_fuse(anchor->data, anchor->backing_mode, &anchor->fuse_fd, &anchor->fuse_top, &step);
+	int r = state < 0 ? -errno
+			  : mount_make(anchor->backing_mode, &anchor->fuse_fd, &anchor->tree_fd, &anchor->fuse_top,
+				    &step);
 
 	if (r < 0)
 		return anchor_complain(step, anchor->data, r, mount_advice(r));
 	anchor->state_fd = TAKE_FD(state);
-	log_info("mounted at %s", log_quote(anchor->data, quoted));
-	KILL_POINT("anchor: mounted, not granted");
+	KILL_POINT("anchor: made, not granted");
 	return 1;
+}
+
+int anchor_show(struct anchor *anchor)
+{
+	char quoted[LOG_QUOTE_MAX];
+	struct mount_top top;
+
+	KILL_POINT("anchor: answers, not mounted");
+	int r = mount_show(anchor->tree_fd, anchor->data, &top);
+
+	if (r < 0)
+		return anchor_complain("cannot mount on", anchor->data, r, mount_advice(r));
+	cleanup_close(&anchor->tree_fd);
+	anchor->tree_fd = -1;
+	anchor->fuse_top = top;
+	log_info("mounted at %s", log_quote(anchor->data, quoted));
+	KILL_POINT("anchor: mounted, not said");
+	return 0;
 }
 
 /* Whether the bind that we, or an anchor before us, made is what is seen now. */

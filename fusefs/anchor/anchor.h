@@ -14,8 +14,8 @@
 
 struct config;
 
-/* One of three: nothing is mounted (fuse_fd -1, not orphaned); the mount is held (fuse_fd); or a mount of an earlier
- * anchor lies on data and is not held by this one (orphaned). */
+/* One of four: nothing is mounted (fuse_fd -1, not orphaned); a mount was made that nobody sees yet (tree_fd, fuse_fd);
+ * the mount is held (fuse_fd); or a mount of an earlier anchor lies on data and is not held by this one (orphaned). */
 struct anchor {
 	const char *data, *backing, *run; /* absolute paths; the configuration's */
 	int64_t fail_open_ms;
@@ -25,8 +25,9 @@ struct anchor {
 	bool bound; /* backing was bound onto data, by us or by an anchor before us */
 	bool orphaned;
 	int fuse_fd;
+	int tree_fd; /* the mount that nobody sees: with the last descriptor of it, it is gone */
 	int state_fd;
-	struct mount_top fuse_top; /* held or orphaned */
+	struct mount_top fuse_top; /* held or orphaned; of an unseen one, the device only */
 	struct pins pins;
 };
 
@@ -49,12 +50,15 @@ int anchor_drop_dead(struct anchor *anchor) _must_check_;
  * -ESTALE when they are not of the mount on data; or -errno for what they are not. */
 int anchor_return(struct anchor *anchor, int fds[static HANDOVER_FDS]) _must_check_;
 
-/* Mounts, with an empty state, unless the mount is held and there. Not while orphaned. Logs its errors. 1 when it is a
- * new mount, 0, or -errno. */
-int anchor_mount(struct anchor *anchor) _must_check_;
+/* Makes a mount that nobody sees yet, with an empty state, unless the mount is held and there. Not while orphaned. Logs
+ * its errors. 1 when it is a new one, 0, or -errno. */
+int anchor_make(struct anchor *anchor) _must_check_;
 
-/* Held or orphaned: detaches the mount, and then ends the connection, so that what is pending fails although a fusefs
- * that hangs may still hold it. State and pins go. What cannot be done is logged. */
+/* Lets the unseen mount appear on data. Logs its errors. 0 or -errno: it is unseen still. */
+int anchor_show(struct anchor *anchor) _must_check_;
+
+/* Detaches the mount if it can be seen, and ends the connection, so that what is pending fails although a fusefs that
+ * hangs may still hold it. State and pins go. What cannot be done is logged. */
 void anchor_step_aside(struct anchor *anchor);
 
 /* The end with no fusefs attached: takes down what was mounted. 0 or -errno. */

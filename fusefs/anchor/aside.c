@@ -36,8 +36,30 @@ static int prepare_abort(const struct anchor *anchor, bool is_seen)
 	return fd < 0 ? -1 : fd;
 }
 
+/* Aborted first: closing the last descriptor of the mount must not wait for anybody. */
+static void drop_unseen(struct anchor *anchor)
+{
+	_cleanup_close_ int abort_fd = connection_open_abort(anchor->fuse_top.dev);
+	int r = abort_fd >= 0 ? connection_abort(abort_fd) : abort_fd;
+
+	if (r < 0 && r != -ENOENT)
+		log_warning("cannot abort the connection: %s", strerror(-r));
+	KILL_POINT("anchor: unseen mount aborted");
+	int *const fds[] = {&anchor->fuse_fd, &anchor->state_fd, &anchor->tree_fd};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		cleanup_close(fds[i]);
+		*fds[i] = -1;
+	}
+	pins_clear(&anchor->pins);
+}
+
 void anchor_step_aside(struct anchor *anchor)
 {
+	if (anchor->tree_fd >= 0) {
+		drop_unseen(anchor);
+		return;
+	}
 	_cleanup_close_ int hold = -1, abort_fd = -1;
 	char quoted[LOG_QUOTE_MAX];
 	struct mount_top now;

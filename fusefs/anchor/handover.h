@@ -4,9 +4,14 @@
  * (descriptors of files that have no name any more but are open). Either may die; the other one hands all of it to the
  * one that comes next.
  *
- * A new fusefs: HANDOVER_ATTACH; the anchor mounts if nothing is mounted, and answers HANDOVER_GRANT with
- * HANDOVER_FDS descriptors, then `count` times HANDOVER_PIN. The fusefs says HANDOVER_SERVING once it answers requests
- * and HANDOVER_ALIVE every HANDOVER_ALIVE_MS from then on, as long as its threads make progress.
+ * A new fusefs: HANDOVER_ATTACH; the anchor makes a mount that is not to be seen anywhere yet if nothing is mounted, and
+ * answers HANDOVER_GRANT with HANDOVER_FDS descriptors, then `count` times HANDOVER_PIN. The fusefs says
+ * HANDOVER_SERVING once it answers requests and HANDOVER_ALIVE every HANDOVER_ALIVE_MS from then on, as long as its
+ * threads make progress. The anchor answers HANDOVER_SERVING with HANDOVER_MOUNTED: at once where the mount can be seen
+ * already; else it asks the unseen one for its root's attributes, and lets it appear when it has the answer. So what
+ * cannot serve hides the plain directory from nobody. Until then nothing of it is kept: if that fails or takes
+ * EBBFS_FAIL_OPEN_AFTER, or the connection to either of the two ends, the filesystem ends with that, and the next ATTACH
+ * gets a new one; reading /dev/fuse fails with ENODEV.
  *
  * A new anchor: the fusefs that serves connects to it and says HANDOVER_RETURN with HANDOVER_FDS descriptors, then
  * `count` times HANDOVER_PIN; the anchor answers HANDOVER_TAKEN. Then as above.
@@ -34,6 +39,7 @@ enum handover_type {
 	HANDOVER_UNPIN,   /* fusefs → anchor: `id` is not needed any more; 0: none of them is */
 	HANDOVER_RETURN,  /* fusefs → anchor, with HANDOVER_FDS descriptors; `count` pins follow */
 	HANDOVER_TAKEN,   /* anchor → fusefs; error as in HANDOVER_GRANT */
+	HANDOVER_MOUNTED, /* anchor → fusefs: the mount is seen, if error is 0; else it will not be */
 };
 
 /* Order of the descriptors in a grant and in a return. */
@@ -48,7 +54,7 @@ struct handover_message {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t type;
-	int32_t error; /* HANDOVER_GRANT, _TAKEN: 0, or a positive errno: nothing is granted, nothing was taken */
+	int32_t error; /* HANDOVER_GRANT, _TAKEN, _MOUNTED: 0, or a positive errno: nothing is granted, taken, mounted */
 	uint32_t count;
 	uint64_t id; /* of a node, HANDOVER_PIN and _UNPIN */
 	uint64_t reserved;

@@ -33,14 +33,14 @@ static void find_type(uint64_t id, char *out, size_t size)
 	}
 }
 
-int mount_look(const char *path, struct mount_top *ret)
+static int look_at(int dirfd, const char *path, struct mount_top *ret)
 {
+	const int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
 	struct mount_top top = {0};
 	struct statx stx;
 
 	/* DONT_SYNC: FUSE answers from what the kernel has. */
-	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_INO | STATX_MNT_ID, &stx) <
-		0)
+	if (statx(dirfd, path, flags, STATX_TYPE | STATX_INO | STATX_MNT_ID, &stx) < 0)
 		return -errno;
 	top.id = stx.stx_mnt_id;
 	top.dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
@@ -49,6 +49,11 @@ int mount_look(const char *path, struct mount_top *ret)
 	find_type(top.id, top.type, sizeof(top.type));
 	*ret = top;
 	return 0;
+}
+
+int mount_look(const char *path, struct mount_top *ret)
+{
+	return look_at(AT_FDCWD, path, ret);
 }
 
 bool mount_is_ours(const struct mount_top *top)
@@ -84,29 +89,68 @@ int mount_bind(int fd, const char *target)
 	return 0;
 }
 
-int mount_fuse(const char *target, mode_t mode, int *ret_fd, struct mount_top *ret_top, const char **ret_step)
+struct option {
+	const char *name, *value; /* NULL: a flag */
+};
+
+static int configure(int context, const struct option *options, size_t n, const char **ret_step)
 {
-	_cleanup_close_ int fd = -1;
-	char options[160];
+	for (size_t i = 0; i < n; i++) {
+		const struct option *option = &options[i];
+		unsigned int command = option->value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG;
+
+		*ret_step = option->name;
+		if (fsconfig(context, command, option->name, option->value, 0) < 0)
+			return -errno;
+	}
+	*ret_step = "create a FUSE filesystem for";
+	return fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ? -errno : 0;
+}
+
+int mount_make(mode_t mode, int *ret_fd, int *ret_tree, struct mount_top *ret_top, const char **ret_step)
+{
+	_cleanup_close_ int fd = -1, context = -1, tree = -1;
+	char number[16], root[16];
+	const struct option options[] = {{"source", MOUNT_SOURCE}, {"subtype", MOUNT_SUBTYPE}, {"fd", number},
+		{"rootmode", root}, {"user_id", "0"}, {"group_id", "0"}, {"default_permissions", NULL},
+		{"allow_other", NULL}};
 
 	*ret_step = "open /dev/fuse";
 	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	snprintf(options, sizeof(options), "fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions,allow_other",
-		fd, mode);
-	*ret_step = "mount";
-	if (mount("ebbfs", target, MOUNT_TYPE, MS_NOSUID | MS_NODEV, options) < 0)
+	*ret_step = "fsopen";
+	context = fsopen("fuse", FSOPEN_CLOEXEC);
+	if (context < 0)
+		return -errno;
+	snprintf(number, sizeof(number), "%d", fd);
+	snprintf(root, sizeof(root), "%o", mode);
+	int r = configure(context, options, ARRAY_SIZE(options), ret_step);
+
+	if (r < 0)
+		return r;
+	*ret_step = "fsmount";
+	tree = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (tree < 0)
 		return -errno;
 	*ret_step = "statx";
+	r = look_at(tree, "", ret_top);
+	if (r < 0)
+		return r;
+	*ret_fd = TAKE_FD(fd);
+	*ret_tree = TAKE_FD(tree);
+	return 0;
+}
+
+int mount_show(int tree, const char *target, struct mount_top *ret_top)
+{
+	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return -errno;
 	int r = mount_look(target, ret_top);
 
-	if (r < 0) {
+	if (r < 0)
 		umount2(target, MNT_DETACH);
-		return r;
-	}
-	*ret_fd = TAKE_FD(fd);
-	return 0;
+	return r;
 }
 
 int mount_detach(const char *path, const struct mount_top *top, bool force, int *ret_hold)

@@ -11,7 +11,9 @@
 
 #include "uploader/base/cleanup.h"
 
-#define MOUNT_TYPE "fuse.ebbfs"
+#define MOUNT_SOURCE "ebbfs"
+#define MOUNT_SUBTYPE "ebbfs"
+#define MOUNT_TYPE "fuse." MOUNT_SUBTYPE
 
 /* The mount that a path leads into. */
 struct mount_top {
@@ -35,10 +37,15 @@ bool mount_is_same(const struct mount_top *a, const struct mount_top *b);
  * is mounted on target later does not propagate back over the source. 0 or -errno. */
 int mount_bind(int fd, const char *target) _must_check_;
 
-/* Opens /dev/fuse and mounts it on target. *ret_fd is the caller's. `mode` is the root's st_mode until FUSE_INIT.
- * 0 or -errno; *ret_step names the call that failed. */
-int mount_fuse(
-	const char *target, mode_t mode, int *ret_fd, struct mount_top *ret_top, const char **ret_step) _must_check_;
+/* Opens /dev/fuse and makes a filesystem of it, with a mount that is nowhere to be seen: the kernel sends FUSE_INIT.
+ * *ret_fd and *ret_tree, the mount, are the caller's; the filesystem ends with the last descriptor of either. *ret_top
+ * tells its device. `mode` is the root's st_mode until FUSE_INIT. 0 or -errno; *ret_step names what failed. */
+int mount_make(
+	mode_t mode, int *ret_fd, int *ret_tree, struct mount_top *ret_top, const char **ret_step) _must_check_;
+
+/* Lets that mount appear on target, and wherever target's mount propagates to. The descriptor stays the caller's. 0 or
+ * -errno. */
+int mount_show(int tree, const char *target, struct mount_top *ret_top) _must_check_;
 
 /* Whether the mount is there at all, on top or not. True when /proc does not tell. */
 bool mount_exists(const struct mount_top *top);

@@ -58,7 +58,7 @@ static void attach(struct server *server, struct peer *peer)
 		peer->state = PEER_WAITING;
 		return;
 	}
-	int r = anchor_mount(server->anchor);
+	int r = anchor_make(server->anchor);
 
 	if (r < 0) {
 		refuse(server, peer, HANDOVER_GRANT, r);
@@ -136,7 +136,7 @@ static void drop_pin(struct server *server, uint64_t id)
 		pins_clear(&server->anchor->pins);
 }
 
-static void heard(struct server *server, struct peer *peer)
+void peers_heard(struct server *server, struct peer *peer)
 {
 	struct countdown *countdown = &server->countdown;
 	int64_t now_ms = clock_ms(), gap_ms = now_ms - countdown->served_ms;
@@ -156,11 +156,11 @@ static void obey_attached(struct server *server, struct peer *peer, struct packe
 {
 	switch (packet->message.type) {
 	case HANDOVER_SERVING:
-		heard(server, peer);
+		peers_prove(server, peer);
 		break;
 	case HANDOVER_ALIVE:
 		if (peer->serving)
-			heard(server, peer);
+			peers_heard(server, peer);
 		break;
 	case HANDOVER_PIN:
 		keep_pin(server, peer, packet);

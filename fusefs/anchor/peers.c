@@ -40,6 +40,12 @@ static void fusefs_gone(struct server *server, pid_t pid)
 	countdown_gone(&server->countdown, now_ms);
 	if (anchor->fuse_fd < 0)
 		return;
+	if (anchor->tree_fd >= 0) {
+		log_warning("fusefs pid=%d did not come to serve: nothing was mounted", (int)pid);
+		server_stop_probe(server);
+		anchor_step_aside(anchor);
+		return;
+	}
 	if (!connection_is_alive(anchor->fuse_fd)) {
 		log_warning("the connection was ended by somebody else");
 		anchor_step_aside(anchor);

@@ -8,27 +8,34 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define KEPT_FDS 2
+
 /* In the grandchild. A process that hangs must be nobody's to wait for, and hold nothing of the anchor's: not its lock
  * above all. */
-static void ask_and_exit(const char *path, int result)
+static void ask_and_exit(int dirfd, const char *path, int result)
 {
+	/* Out of the way of the two numbers that they are to have. */
+	int from = dirfd >= 0 ? fcntl(dirfd, F_DUPFD, KEPT_FDS) : dirfd, to = fcntl(result, F_DUPFD, KEPT_FDS);
 	struct statx stx;
 	uint8_t answer = 0;
 
-	if (dup2(result, STDIN_FILENO) < 0 || close_range(STDIN_FILENO + 1, ~0U, 0) < 0)
+	if (dup2(to, STDIN_FILENO) < 0 || (dirfd >= 0 && dup2(from, STDOUT_FILENO) < 0) ||
+		close_range(dirfd >= 0 ? KEPT_FDS : STDOUT_FILENO, ~0U, 0) < 0)
 		_exit(1);
+	if (dirfd >= 0)
+		dirfd = STDOUT_FILENO;
 	/* FORCE_SYNC: a dead FUSE mount still answers from what the kernel has cached. */
-	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stx) < 0)
+	if (statx(dirfd, path, AT_EMPTY_PATH | AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stx) < 0)
 		answer = (uint8_t)errno;
 	_exit(write(STDIN_FILENO, &answer, 1) == 1 ? 0 : 1);
 }
 
-int probe_start(const char *path)
+int probe_start(int dirfd, const char *path)
 {
 	_cleanup_close_ int from = -1, to = -1;
 	int ends[2];
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	from = ends[0];
 	to = ends[1];
@@ -40,7 +47,7 @@ int probe_start(const char *path)
 	if (pid == 0) {
 		pid = fork();
 		if (pid == 0)
-			ask_and_exit(path, to);
+			ask_and_exit(dirfd, path, to);
 		_exit(pid < 0);
 	}
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static bool counts(const struct server *server)
 
 /* ---- an orphaned mount */
 
-static void stop_probe(struct server *server)
+void server_stop_probe(struct server *server)
 {
 	cleanup_close(&server->probe_fd);
 	server->probe_fd = -1;
@@ -42,7 +43,7 @@ static void orphan_changed(struct server *server, int r)
 	if (r < 0)
 		server->error = r;
 	else if (!server->anchor->orphaned) {
-		stop_probe(server);
+		server_stop_probe(server);
 		peers_answer_waiting(server);
 	}
 }
@@ -53,7 +54,7 @@ static void ask_orphan(struct server *server, int64_t now_ms)
 	orphan_changed(server, anchor_look(server->anchor));
 	if (server->error || !server->anchor->orphaned || server->probe_fd >= 0)
 		return;
-	int fd = probe_start(server->anchor->data);
+	int fd = probe_start(AT_FDCWD, server->anchor->data);
 
 	if (fd < 0)
 		log_warning("cannot look whether the mount is dead: %s", strerror(-fd));
@@ -67,7 +68,13 @@ static bool hear_probe(struct server *server)
 {
 	int r = probe_finish(server->probe_fd);
 
-	stop_probe(server);
+	if (r == -EAGAIN) /* another one, under the number of the one that poll() told of */
+		return false;
+	server_stop_probe(server);
+	if (server->anchor->tree_fd >= 0) {
+		peers_proven(server, r);
+		return false;
+	}
 	if (!server->anchor->orphaned)
 		return false;
 	if (r == -ENOTCONN)
@@ -84,7 +91,7 @@ static void end_orphaned(struct server *server)
 		struct pollfd poll_fd = {.fd = server->probe_fd, .events = POLLIN};
 
 		if (server->probe_fd < 0) {
-			poll_fd.fd = server->probe_fd = probe_start(server->anchor->data);
+			poll_fd.fd = server->probe_fd = probe_start(AT_FDCWD, server->anchor->data);
 			if (server->probe_fd < 0)
 				break;
 		}
@@ -107,6 +114,12 @@ static void fail_open(struct server *server, int64_t now_ms)
 	uint64_t id = anchor->fuse_top.id;
 	int r = 0;
 
+	if (anchor->tree_fd >= 0) {
+		/* Nobody sees it: who does not come to serve is sent away, and it goes with that. */
+		if (peer)
+			peers_drop(server, peer, "given up");
+		return;
+	}
 	if (anchor->orphaned)
 		log_warning("nobody returned the mount of an earlier anchor for %" PRId64 " ms: stepping aside",
 			now_ms - server->countdown.served_ms);
@@ -266,7 +279,7 @@ static void serve_once(struct server *server)
 static int end(struct server *server)
 {
 	peers_drain(server);
-	if (peers_attached(server)) {
+	if (peers_attached(server) && server->anchor->tree_fd < 0) {
 		log_info("ending; the attached fusefs keeps the mount");
 		return 0;
 	}
@@ -299,6 +312,6 @@ int anchor_serve(struct anchor *anchor, int signal_fd)
 
 	for (size_t i = 0; i < PEERS_MAX; i++)
 		cleanup_close(&server.peers[i].fd);
-	stop_probe(&server);
+	server_stop_probe(&server);
 	return r;
 }

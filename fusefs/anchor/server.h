@@ -1,6 +1,6 @@
-/* The anchor's socket, inside: one poll loop (serve.c), who is connected (peers.c), and what they
- * may say (obey.c). Nothing in it blocks: a
- * peer that says nothing within its deadline, or what is no message of ours, is dropped, and holds up nobody. */
+/* The anchor's socket, inside: one poll loop (serve.c), who is connected (peers.c), what they may say (obey.c),
+ * and how a mount appears (prove.c). Nothing in it blocks: a peer that says nothing within its deadline, or what is no
+ * message of ours, is dropped, and holds up nobody. */
 #ifndef EBBFS_ANCHOR_SERVER_H
 #define EBBFS_ANCHOR_SERVER_H
 
@@ -27,7 +27,8 @@ struct peer {
 	bool sending;          /* pins; nothing is read from it meanwhile */
 	const struct pin *pin; /* sent last */
 	uint32_t pins_due;     /* that belong to its HANDOVER_RETURN and are to come */
-	bool serving;
+	bool serving;          /* and the mount can be seen */
+	bool proving;          /* it said that it serves; whether the unseen mount answers is being asked */
 };
 
 struct server {
@@ -37,7 +38,7 @@ struct server {
 	struct countdown countdown; /* counts while the mount is held or orphaned */
 	bool lapsed;                /* it was said that nothing serves */
 	bool pin_lost;              /* that was said as well */
-	int probe_fd;               /* of an orphaned mount; -1: none is under way */
+	int probe_fd;               /* of an orphaned or unseen mount; -1: none is under way */
 	int64_t next_probe_ms;
 	unsigned int probes;
 	int64_t next_alive_ms; /* of our own watchdog; INT64_MAX: nobody waits for it */
@@ -59,6 +60,14 @@ void peers_accept(struct server *server);
 void peers_read(struct server *server, struct peer *peer);
 /* Does what a message says (obey.c). */
 void peers_obey(struct server *server, struct peer *peer, struct packet *packet);
+/* The attached peer said that it is alive, or was found to be. */
+void peers_heard(struct server *server, struct peer *peer);
+/* It says that it serves: a mount that nobody sees is asked whether that is so, and appears if it answers (prove.c). */
+void peers_prove(struct server *server, struct peer *peer);
+/* That is known: 0 or -errno. */
+void peers_proven(struct server *server, int r);
+/* What is being asked of a mount is not of interest any more. */
+void server_stop_probe(struct server *server);
 /* Sends a message, at most one at a time; a peer that cannot take it is dropped. 0 or -errno. */
 int peers_send(
 	struct server *server, struct peer *peer, struct handover_message message, const int *fds, size_t n_fds);

@@ -65,7 +65,8 @@ struct engine {
 	struct fs *fs;
 	struct journal *journal; /* NULL: not open; changed under journal_lock while neither thread runs */
 	pthread_rwlock_t journal_lock;
-	bool resumed; /* the mount was served before: it goes on without a journal, if it has to */
+	atomic_bool mounted; /* what is written is seen; before, the scan would miss what comes behind it */
+	bool resumed;        /* the mount was served before: it goes on without a journal, if it has to */
 	int backing_fd;
 	uint64_t root_ino;
 	dev_t root_dev;
@@ -104,6 +105,8 @@ void engine_events_recorded(struct engine *engine);
 bool engine_offer(struct engine *engine, uint32_t type, uint64_t dir, const char *name, uint64_t ino, bool is_dir,
 	enum engine_found found);
 void engine_want_scan(struct engine *engine);
+/* The mount has appeared: the tree is compared from now on. */
+void engine_set_mounted(struct engine *engine);
 void engine_set_error(struct engine *engine, const char *text);
 /* Sleeps; true if it is the end. */
 bool engine_wait_for_end(struct engine *engine, int64_t ms);
@@ -160,7 +163,7 @@ void engine_stop(struct engine *engine);
 bool engine_is_stopping(struct engine *engine);
 void background_thread(void); /* what the calling thread does may wait for others */
 
-/* scan.c: a thread that compares the tree with the journal when engine.scan_wanted is set. */
+/* scan.c: a thread that compares the tree with the journal when engine.scan_wanted is set, not before engine.mounted. */
 void *scan_thread(void *arg); /* the engine */
 
 /* status.c: a thread that answers $EBBFS_RUN/status. */

@@ -102,6 +102,12 @@ void engine_want_scan(struct engine *engine)
 	pthread_mutex_unlock(&engine->lock);
 }
 
+void engine_set_mounted(struct engine *engine)
+{
+	atomic_store(&engine->mounted, true);
+	engine_want_scan(engine);
+}
+
 void engine_set_error(struct engine *engine, const char *text)
 {
 	pthread_mutex_lock(&engine->lock);

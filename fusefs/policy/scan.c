@@ -390,7 +390,8 @@ static void scan_tree(struct engine *engine)
 static bool wait_for_work(struct engine *engine, int64_t not_before_ms)
 {
 	pthread_mutex_lock(&engine->lock);
-	while (!engine->stopping && (!engine->scan_wanted || clock_ms() < not_before_ms)) {
+	while (!engine->stopping &&
+		(!engine->scan_wanted || !atomic_load(&engine->mounted) || clock_ms() < not_before_ms)) {
 		int64_t until = wall_ms() + (not_before_ms > clock_ms() ? not_before_ms - clock_ms() : WAIT_MAX_MS);
 		struct timespec deadline = {.tv_sec = until / MSEC_PER_SEC,
 			.tv_nsec = until % MSEC_PER_SEC * (NSEC_PER_SEC / MSEC_PER_SEC)};

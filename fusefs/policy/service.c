@@ -112,6 +112,7 @@ static int set_up(struct service *service, struct grant *grant)
 		return r;
 	}
 	service->engine.resumed = grant->resumed;
+	atomic_store(&service->engine.mounted, grant->resumed);
 	r = new_fs(service, grant);
 	service->engine.fs = service->fs;
 	return r;
@@ -129,12 +130,17 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+static void on_mounted(void *arg)
+{
+	engine_set_mounted(arg);
+}
+
 static int start(struct service *service)
 {
 	int r = -pthread_create(&service->serving, NULL, serve, service);
 
 	if (r == 0)
-		r = tether_start(service->tether, service->fs);
+		r = tether_start(service->tether, service->fs, on_mounted, &service->engine);
 	if (r == 0)
 		r = backstage_start(&service->backstage, &service->engine, service->over_fd);
 	if (r < 0)

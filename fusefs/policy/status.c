@@ -123,9 +123,10 @@ static json_t *status(struct engine *engine)
 	if (r < 0 && has_journal)
 		snprintf(error, sizeof(error), "the journal cannot be read");
 	return json_pack("{si ss ss ss sb ss ss so so so ss so so so ss sI}", "version", 1, "state",
-		fs.serving && (has_journal || engine->resumed) ? "serving" : "starting", "mount",
-		engine->config->data, "target", engine->config->target, "passthrough", fs.passthrough, "scan",
-		scanning ? "running" : "done", "journal", has_journal ? "open" : "absent", "files",
+		fs.serving && atomic_load(&engine->mounted) && (has_journal || engine->resumed) ? "serving"
+												: "starting",
+		"mount", engine->config->data, "target", engine->config->target, "passthrough", fs.passthrough,
+		"scan", scanning ? "running" : "done", "journal", has_journal ? "open" : "absent", "files",
 		files(engine, &summary, &fs, n_events), "bytes",
 		json_pack("{sI}", "uploaded", (json_int_t)atomic_load(&c->uploaded_bytes)), "oldest_waiting_seconds",
 		seconds_since(summary.oldest_ms, summary.now_ms), "uploader",

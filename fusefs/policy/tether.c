@@ -36,6 +36,8 @@ enum state {
 struct tether {
 	const char *run;
 	struct fs *fs;
+	void (*on_mounted)(void *arg);
+	void *on_mounted_arg;
 	int fds[HANDOVER_FDS];
 	pthread_t thread;
 	int wake_fd;
@@ -52,6 +54,7 @@ struct tether {
 	int64_t retry_ms;
 	int64_t checked_ms; /* when it was last seen whether requests get on */
 	bool serving, told_serving;
+	bool mounted; /* the mount can be seen */
 	bool refused; /* that was logged */
 	bool full;    /* the socket took no more */
 };
@@ -243,6 +246,21 @@ static void on_taken(struct tether *tether, int error)
 	go_down(tether, REFUSED_MS);
 }
 
+/* With an error the anchor drops us and ends the connection, and serving ends with that. */
+static void hear_mounted(struct tether *tether, int error)
+{
+	if (error) {
+		log_error("the anchor does not let the mount appear: %s", strerror(error));
+		return;
+	}
+	if (tether->mounted)
+		return;
+	KILL_POINT("link: mounted");
+	tether->mounted = true;
+	tether->on_mounted(tether->on_mounted_arg);
+	notify_ready();
+}
+
 static void hear(struct tether *tether)
 {
 	struct handover_message message;
@@ -253,6 +271,8 @@ static void hear(struct tether *tether)
 		r = handover_hear(tether->connection, &message, &none, 0, &n_fds);
 		if (r > 0 && message.type == HANDOVER_TAKEN && tether->state == STATE_RETURNING)
 			on_taken(tether, message.error);
+		if (r > 0 && message.type == HANDOVER_MOUNTED && tether->state == STATE_UP)
+			hear_mounted(tether, message.error);
 	}
 	if (r == -EAGAIN || tether->state == STATE_DOWN)
 		return;
@@ -293,10 +313,14 @@ static void be_serving(struct tether *tether)
 		if (!stats.serving)
 			return;
 		tether->serving = true;
-		notify_ready();
+		if (tether->mounted)
+			notify_ready();
 	}
-	if (tether->state == STATE_UP && !tether->told_serving)
+	if (tether->state == STATE_UP && !tether->told_serving) {
+		KILL_POINT("link: serving, not said");
 		tether->told_serving = say(tether, HANDOVER_SERVING, 0, -1) == 0;
+		KILL_POINT("link: serving said");
+	}
 }
 
 static int next_timeout(const struct tether *tether, bool unsent)
@@ -374,6 +398,7 @@ int tether_new(struct tether **ret, const char *run, struct grant *grant)
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 		.connection = TAKE_FD(grant->connection),
+		.mounted = grant->resumed,
 		.retry_ms = RETRY_MIN_MS};
 	tether->state = tether->connection >= 0 ? STATE_UP : STATE_DOWN;
 	for (size_t i = 0; i < HANDOVER_FDS; i++) {
@@ -389,11 +414,13 @@ int tether_new(struct tether **ret, const char *run, struct grant *grant)
 	return 0;
 }
 
-int tether_start(struct tether *tether, struct fs *fs)
+int tether_start(struct tether *tether, struct fs *fs, void (*on_mounted)(void *arg), void *on_mounted_arg)
 {
 	pthread_attr_t attr;
 
 	tether->fs = fs;
+	tether->on_mounted = on_mounted;
+	tether->on_mounted_arg = on_mounted_arg;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	int r = -pthread_create(&tether->thread, &attr, tether_thread, tether);

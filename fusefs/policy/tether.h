@@ -18,8 +18,10 @@ int tether_new(struct tether **ret, const char *run, struct grant *grant) _must_
  * locks: the filesystem's, then the tether's. */
 void tether_on_pin(uint64_t node_id, int fd, void *arg);
 
-/* Begins: the thread says that we serve once that is so. 0 or -errno. */
-int tether_start(struct tether *tether, struct fs *fs) _must_check_;
+/* Begins: the thread says that we serve once that is so, and calls on_mounted when the mount is there to be seen; not
+ * for a grant that was `resumed`, where it was all the time. 0 or -errno. */
+int tether_start(
+	struct tether *tether, struct fs *fs, void (*on_mounted)(void *arg), void *on_mounted_arg) _must_check_;
 
 /* Ends the thread. The connection stays open until the process ends: its end tells the anchor that nothing of us
  * touches the mount any more. NULL allowed. */

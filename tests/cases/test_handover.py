@@ -44,6 +44,15 @@ def attached(parts):
     return peer, fds, pins
 
 
+def served(parts):
+    """The same, and its mount is seen."""
+    peer, fds, pins = attached(parts)
+    connection = fake_fusefs.Connection(fds, pins, peer)
+    connection.begin()
+    assert connection.say_serving() == 0
+    return peer, fds, pins
+
+
 def release(parts):
     while parts.held:
         os.close(parts.held.pop())
@@ -93,7 +102,7 @@ def test_a_fusefs_that_is_asked_to_end_leaves_the_connection(parts):
 
 def test_the_next_fusefs_may_attach_before_the_end_of_the_last_is_seen(parts):
     anchor = parts.anchor()
-    first, _, _ = attached(parts)
+    first, _, _ = served(parts)
     anchor.send_signal(signal.SIGSTOP)
     first.sendall(handover(SERVING))
     first.close()
@@ -152,7 +161,7 @@ def test_attaching_waits_until_the_orphaned_mount_is_dead(parts):
     parts.wait_log("waits: a mount of an earlier anchor is there")
     assert parts.types() == ["fuse.ebbfs"]
     end(fusefs)
-    wait_for(lambda: "resumed" in parts.log().rpartition("waits:")[2], 10, "the attaching")
+    wait_for(lambda: "fusefs serves" in parts.log().rpartition("waits:")[2], 10, "the attaching")
     assert last_attached(parts) == "fake: attached resumed=False pins={}" and waiting.poll() is None
     assert parts.types() == ["fuse.ebbfs"] and "unmounted a dead mount" in parts.log()
 
@@ -216,7 +225,7 @@ def test_pins_survive_both(parts):
 
 def test_many_pins_block_nobody(parts):
     parts.anchor()
-    peer, fds, _ = attached(parts)
+    peer, fds, _ = served(parts)
     for node in range(1, 3001):
         socket.send_fds(peer, [handover(PIN, node=node)], [fds[0]])
     peer.sendall(handover(UNPIN, node=3000))
@@ -241,7 +250,7 @@ def test_many_pins_block_nobody(parts):
 
 def test_one_that_dies_before_it_has_read_its_pins(parts):
     parts.anchor()
-    peer, fds, _ = attached(parts)
+    peer, fds, _ = served(parts)
     for node in range(1, 1001):
         socket.send_fds(peer, [handover(PIN, node=node)], [fds[0]])
     peer.close()
@@ -255,9 +264,11 @@ def test_one_that_dies_before_it_has_read_its_pins(parts):
 
 def test_without_descriptors_to_spare_it_goes_on(parts):
     parts.anchor("prlimit", "--nofile=100:100")
-    peer, fds, _ = attached(parts)
+    peer, _, _ = served(parts)
+    pin = os.memfd_create("pin")
+    parts.held.append(pin)
     for node in range(1, 201):
-        socket.send_fds(peer, [handover(PIN, node=node)], [fds[2]])
+        socket.send_fds(peer, [handover(PIN, node=node)], [pin])
     peer.close()
     parts.fusefs()
     assert parts.log().count("cannot keep a descriptor") == 1
@@ -306,9 +317,7 @@ def test_another_mount_is_not_taken(parts):
 def test_one_that_dies_in_the_middle_of_returning(parts):
     """What it gave is kept: the next one goes on with it."""
     anchor = parts.anchor()
-    peer, fds, _ = attached(parts)
-    connection = fake_fusefs.Connection(fds, {}, peer)
-    connection.begin()
+    _, fds, _ = served(parts)
     end(anchor)
     parts.anchor()
     with connect(parts) as new:

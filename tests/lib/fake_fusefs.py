@@ -23,7 +23,7 @@ import sys
 import time
 
 HANDOVER_MAGIC, HANDOVER, ALIVE_SECONDS = 0x65626131, "=IHHiIQQ", 0.25
-ATTACH, GRANT, SERVING, ALIVE, PIN, UNPIN, RETURN, TAKEN = range(1, 9)
+ATTACH, GRANT, SERVING, ALIVE, PIN, UNPIN, RETURN, TAKEN, MOUNTED = range(1, 10)
 NOTIFY_RESEND, RESENT, PARALLEL_DIROPS = 7, 1 << 63, 1 << 18
 ASK_MAGIC, ASK_STATUS, ASK_LIST = 0x65627131, 1, 2
 CHUNK = 32768
@@ -119,6 +119,22 @@ class Connection:
             return
         while self.serve_request() != INIT:
             pass
+
+    def say_serving(self):
+        """Up to the answer: meanwhile the anchor asks the mount whether it is so. Returns errno."""
+        self.anchor.sendall(handover(SERVING))
+        while True:
+            ready, _, _ = select.select([self.fuse, self.anchor], [], [], 10)
+            assert ready, "no answer"
+            if self.anchor in ready:
+                try:
+                    kind, error, _, _, _ = receive(self.anchor)
+                except ConnectionError:
+                    sys.exit("the anchor is gone")
+                assert kind == MOUNTED, kind
+                return error
+            if self.serve_request() is None:
+                sys.exit("the connection has ended")
 
     def look_up(self, name, unique):
         """Whether that is to be answered."""
@@ -249,7 +265,9 @@ def main():
           flush=True)
     connection = Connection(fds, pins, anchor)
     connection.begin()
-    anchor.sendall(handover(SERVING))
+    error = connection.say_serving()
+    if error:
+        sys.exit(f"not mounted: {os.strerror(error)}")
     if os.environ.get("FAKE_BRIEF"):
         sys.exit(1)
     serve(run, connection)
