@@ -63,7 +63,8 @@ static int add_plus(struct listing *listing, const struct dirent64 *dent)
 		int r = fs_identify(listing->fs, listing->dirfd, dent->d_name, &st, &identity);
 
 		if (r == 0)
-			r = fs_enter(listing->fs, listing->dir, dent->d_name, &st, &identity, INFLIGHT_FREE, &entry);
+			r = fs_enter(
+				listing->fs, listing->dir, dent->d_name, &st, &identity, INFLIGHT_LISTED, &entry);
 		if (r < 0)
 			return r == -ENOENT ? 1 : r;
 	}
@@ -122,6 +123,7 @@ static void read_dir(
 	_cleanup_free_ char *out = malloc(size);
 	int r = fs_handle_fd(fs, ino, fi->fh, &ref);
 
+	inflight_unlist(fs);
 	if (r == 0 && !out)
 		r = -ENOMEM;
 	struct listing listing = {

@@ -35,8 +35,12 @@ int fs_enter(struct fs *fs, fuse_ino_t parent, const char *name, const struct st
 		fs_fill_entry(table_id_locked(&fs->table, node), st, ret);
 	else
 		r = -ENFILE;
-	if (node && reached != INFLIGHT_FREE)
+	if (node && reached == INFLIGHT_LISTED && !inflight_list_locked(fs, ret->ino)) {
+		(void)table_forget_locked(&fs->table, node, 1);
+		r = -ENOSPC;
+	} else if (node && reached != INFLIGHT_LISTED) {
 		inflight_reach_locked(fs, reached, ret->ino, 0);
+	}
 	table_unlock(&fs->table);
 	return r;
 }
@@ -85,8 +89,7 @@ static bool is_entered(struct fs *fs, const struct node_identity *identity, fuse
 void fs_reply_entry(fuse_req_t req, fuse_ino_t parent, int dirfd, const char *name)
 {
 	struct fs *fs = fs_of(req);
-	/* The kernel may remember that a name is not there: it is told of a creation by us. */
-	struct fuse_entry_param entry = {.entry_timeout = FS_CACHE_SECONDS};
+	struct fuse_entry_param entry = {.entry_timeout = FS_ABSENCE_SECONDS};
 	struct node_identity identity = {0};
 	fuse_ino_t id;
 	struct stat st;

@@ -104,6 +104,8 @@ static int open_handle(fuse_req_t req, fuse_ino_t id, int fd, struct fuse_file_i
 		r = fs_resolve(fs, id, &resolved);
 	if (backing_id == 0 && r == 0)
 		backing_id = register_backing(req, id, resolved.fd);
+	bool is_nameless = false;
+
 	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, id);
 
@@ -115,9 +117,13 @@ static int open_handle(fuse_req_t req, fuse_ino_t id, int fd, struct fuse_file_i
 		if (can_write((uint32_t)fi->flags))
 			table_add_writer_locked(&fs->table, node, 1);
 		inflight_reach_locked(fs, INFLIGHT_DONE, id, fi->fh);
+		is_nameless = (node->flags & NODE_HAS_ATTRIBUTES) && !(node->flags & NODE_PINNED);
 	}
 	table_unlock(&fs->table);
 	pthread_mutex_unlock(node_lock(fs, id));
+	/* Its last name went while it was opened: the handle was not there yet to be seen. */
+	if (is_nameless)
+		fs_pin_if_open(fs, id);
 	fill_open(backing_id, fi);
 	KILL_POINT("open: to be answered");
 	return r;
@@ -280,11 +286,8 @@ struct made {
  * registered. */
 static int make_to_register(int dirfd, const char *name, mode_t mode, int flags, struct made *ret)
 {
-	bool is_made = ret->is_new;
-
 	ret->is_path = true;
-	if (!is_made)
-		ret->is_new = mknodat(dirfd, name, (mode & 07777) | S_IFREG, 0) == 0;
+	ret->is_new = mknodat(dirfd, name, (mode & 07777) | S_IFREG, 0) == 0;
 	KILL_POINT("create: made");
 	if (!ret->is_new && (errno != EEXIST || (flags & O_EXCL)))
 		return -errno;
@@ -295,12 +298,11 @@ static int make_to_register(int dirfd, const char *name, mode_t mode, int flags,
 static int make_and_open(int dirfd, const char *name, mode_t mode, int flags, struct made *ret)
 {
 	int how = our_flags((uint32_t)flags) | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
-	bool is_made = ret->is_new;
 
-	ret->fd = is_made ? -1 : openat(dirfd, name, how | O_EXCL, mode & 07777);
-	ret->is_new = is_made || ret->fd >= 0;
+	ret->fd = openat(dirfd, name, how | O_EXCL, mode & 07777);
+	ret->is_new = ret->fd >= 0;
 	KILL_POINT("create: made");
-	if (is_made || (ret->fd < 0 && errno == EEXIST && !(flags & O_EXCL)))
+	if (ret->fd < 0 && errno == EEXIST && !(flags & O_EXCL))
 		ret->fd = openat(dirfd, name, how, mode & 07777);
 	return ret->fd < 0 ? -errno : 0;
 }
@@ -314,6 +316,16 @@ static int make_file(
 
 	return passthrough ? make_to_register(dirfd, name, mode, flags, ret)
 			   : make_and_open(dirfd, name, mode, flags, ret);
+}
+
+/* An earlier process made it. Its mode need not allow the caller what the one who creates it may: not as the caller. */
+static int open_made(int dirfd, const char *name, int flags, bool passthrough, struct made *ret)
+{
+	int how = passthrough ? O_PATH : our_flags((uint32_t)flags);
+
+	ret->is_path = passthrough;
+	ret->fd = openat(dirfd, name, how | O_NOFOLLOW | O_CLOEXEC);
+	return ret->fd < 0 ? -errno : 0;
 }
 
 static void note_new(struct fs *fs, fuse_ino_t id)
@@ -411,10 +423,11 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 
 	if (r == 0) {
 		intend_file(fs, parent, dir.fd, name, &made);
-		/* Opened by an earlier process: it only has to be looked at. */
-		int flags = inflight_in_state(INFLIGHT_DONE) ? fi->flags & ~O_EXCL : fi->flags;
+		bool passthrough = atomic_load(&fs->passthrough);
 
-		r = make_file(req, dir.fd, name, mode, flags, atomic_load(&fs->passthrough), &made);
+		r = inflight_in_state(INFLIGHT_MADE) || inflight_in_state(INFLIGHT_DONE)
+			    ? open_made(dir.fd, name, fi->flags, passthrough, &made)
+			    : make_file(req, dir.fd, name, mode, fi->flags, passthrough, &made);
 	}
 	if (r < 0)
 		fs_reply(req, r);

@@ -78,6 +78,10 @@ bool fs_is_alive(struct fs *fs);
 /* Lets fs_serve() return after the requests in hand. Any thread, also a signal handler. */
 void fs_stop(struct fs *fs);
 
+/* After fs_serve(): a thread of it waits for the disk and cannot be ended. Nothing that it may come back to can be freed;
+ * the process is to end. */
+bool fs_is_abandoned(const struct fs *fs);
+
 void fs_free(struct fs *fs);
 
 /* True while a descriptor that can write the file is open through the mount. Any thread. */

@@ -23,11 +23,29 @@ static size_t index_of(const struct fs *fs, const struct inflight *inflight)
 	return (size_t)(inflight - fs->table.inflights);
 }
 
-static void forget_unclaimed_locked(struct fs *fs)
+/* Nodes whose attributes the kernel is to ask for again. */
+struct touched {
+	fuse_ino_t ids[3 * INFLIGHTS];
+	size_t n;
+};
+
+static void touch(struct touched *touched, fuse_ino_t id)
+{
+	if (touched && id)
+		touched->ids[touched->n++] = id;
+}
+
+static void forget_unclaimed_locked(struct fs *fs, struct touched *touched)
 {
 	for (size_t i = 0; i < INFLIGHTS; i++) {
-		if (!fs->inflight_used[i])
-			fs->table.inflights[i].unique = 0;
+		struct inflight *inflight = &fs->table.inflights[i];
+
+		if (fs->inflight_used[i] || !inflight->unique)
+			continue;
+		touch(touched, inflight->node);
+		touch(touched, inflight->parent);
+		touch(touched, inflight->new_parent);
+		inflight->unique = 0;
 	}
 	atomic_store(&fs->inflights_unclaimed, 0);
 }
@@ -36,9 +54,16 @@ void inflight_drop_unclaimed(struct fs *fs)
 {
 	if (atomic_load_explicit(&fs->inflights_unclaimed, memory_order_relaxed) == 0)
 		return;
+	struct touched touched = {0};
+
 	table_lock(&fs->table);
-	forget_unclaimed_locked(fs);
+	forget_unclaimed_locked(fs, &touched);
 	table_unlock(&fs->table);
+	/* Answered, most likely. But if its program was killed meanwhile, the kernel does not know that it was done. No lock
+	 * is taken for attributes alone (fuse_reverse_inval_inode() in fs/fuse/inode.c); one that a program held while it
+	 * waits for us would also be waited for by our death. */
+	for (size_t i = 0; i < touched.n; i++)
+		(void)fuse_lowlevel_notify_inval_inode(fs->session, touched.ids[i], -1, 0);
 }
 
 static void claim(struct fs *fs, uint64_t unique)
@@ -107,7 +132,7 @@ static struct inflight *take_locked(struct fs *fs)
 			return &fs->table.inflights[i];
 		}
 		/* Cannot be: see INFLIGHTS. */
-		forget_unclaimed_locked(fs);
+		forget_unclaimed_locked(fs, NULL);
 	}
 	log_error("more requests in flight than threads");
 	abort();
@@ -167,4 +192,37 @@ void inflight_reach_locked(struct fs *fs, enum inflight_state state, uint64_t no
 	inflight->state = state;
 	inflight->node = node;
 	inflight->fh = fh;
+}
+
+bool inflight_list_locked(struct fs *fs, uint64_t node)
+{
+	struct inflight *inflight = current.inflight;
+	uint64_t n = inflight && inflight->state == INFLIGHT_LISTED ? inflight->fh : 0;
+
+	if (n == INFLIGHT_LISTED_MAX)
+		return false;
+	inflight_reach_locked(fs, INFLIGHT_LISTED, 0, n + 1);
+	if (current.inflight)
+		current.inflight->listed[n] = node;
+	return true;
+}
+
+void inflight_unlist(struct fs *fs)
+{
+	struct inflight *inflight = inflight_in_state(INFLIGHT_LISTED);
+
+	while (inflight && inflight->fh > 0) {
+		table_lock(&fs->table);
+		fuse_ino_t id = inflight->listed[inflight->fh - 1];
+		struct node *node = table_node_locked(&fs->table, id);
+		bool unpin = node && (node->flags & NODE_PINNED);
+
+		table_save_locked(&fs->table, inflight, INFLIGHT_HEAD_BYTES);
+		inflight->fh--;
+		unpin = node && table_forget_locked(&fs->table, node, 1) && unpin;
+		table_unlock(&fs->table);
+		if (unpin)
+			pins_drop(&fs->pins, id);
+		KILL_POINT("unlist: one");
+	}
 }

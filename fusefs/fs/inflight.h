@@ -6,6 +6,7 @@
  *   INTENT   what is wanted, and what was there before, is written down; the backing filesystem is changed next
  *   MADE     a name was made and the table does not know it yet; only inflight_settle() sets it
  *   ENTERED  the node has its lookup, its handle is still to come (CREATE, O_TMPFILE)
+ *   LISTED   a listing entered `listed` nodes so far, each with a lookup (READDIRPLUS)
  *   CLOSING  the handle is closed; the backing id is still to be given back (RELEASE)
  *   DONE     the table is changed as well; only the answer is missing, or was given just before the death
  *
@@ -37,7 +38,10 @@ enum inflight_state {
 	INFLIGHT_ENTERED,
 	INFLIGHT_CLOSING,
 	INFLIGHT_DONE,
+	INFLIGHT_LISTED,
 };
+
+#define INFLIGHT_LISTED_MAX 256 /* names of one answer: 32 KiB hold fewer */
 
 /* Bits of inflight.flags. */
 #define INFLIGHT_HAS_TARGET 0x01 /* RENAME: something is at the new name */
@@ -50,7 +54,7 @@ enum inflight_state {
 struct inflight {
 	uint64_t unique; /* without FUSE_UNIQUE_RESEND; 0: free */
 	uint64_t node;   /* the answer's; UNLINK, RENAME: the one that loses its name, 0: not known to the kernel */
-	uint64_t fh;
+	uint64_t fh;     /* LISTED: how many of `listed` are valid */
 	uint64_t parent, new_parent; /* node ids */
 	uint64_t source_ino;
 	uint32_t source_dev; /* low 32 bits */
@@ -62,6 +66,7 @@ struct inflight {
 
 	struct stat target; /* of what loses its name */
 	char name[NAME_MAX + 1], new_name[NAME_MAX + 1];
+	uint64_t listed[INFLIGHT_LISTED_MAX]; /* node ids */
 };
 
 #define INFLIGHT_HEAD_BYTES 72
@@ -96,6 +101,11 @@ void inflight_cancel(struct fs *fs);
 
 /* The request in hand has got to `state`, as part of the transaction. node, fh: 0 for what they are. */
 void inflight_reach_locked(struct fs *fs, enum inflight_state state, uint64_t node, uint64_t fh);
+
+/* A listing has entered one more node, as part of the transaction. False: it holds no more. */
+bool inflight_list_locked(struct fs *fs, uint64_t node);
+/* Takes back what an earlier process entered for an answer that never arrived. */
+void inflight_unlist(struct fs *fs);
 
 /* Before anything is served, by the only thread. */
 void inflight_settle(struct fs *fs);

@@ -22,8 +22,13 @@
 
 #define FS_NODE_LOCKS 64
 
+#define FS_WRITE_MAX (128U << 10) /* bytes of one WRITE request; the memory for it is there before (receive.c) */
+
 /* Every change comes through us, so what the kernel remembers stays true. */
 #define FS_CACHE_SECONDS 86400.0
+/* That a name is not there: a program may be killed while it waits for the next process to answer what the one before
+ * has done already. The kernel takes the request back, and goes on believing that there is nothing. */
+#define FS_ABSENCE_SECONDS 1.0
 
 /* A thread that serves. */
 struct worker {
@@ -58,6 +63,8 @@ struct fs {
 	atomic_bool serving, stopping;
 	atomic_uint_fast64_t read_requests, write_requests;
 	atomic_uint inflights_unclaimed;
+	atomic_uint changes_begun,
+		changes_ended;         /* removals and renames: what is found by names meanwhile may be wrong */
 	bool inflight_used[INFLIGHTS]; /* by a thread of ours; protected by the table's lock */
 	struct fuse_session *session;
 	struct worker *workers; /* options.threads */
@@ -110,7 +117,7 @@ int fs_identify(struct fs *fs, int dirfd, const char *name, struct stat *ret_st,
 int fs_identify_fd(struct fs *fs, int fd, struct stat *ret_st, struct node_identity *ret_identity) _must_check_;
 
 /* Enters a name that exists into the table, with one lookup more, and fills in the answer. The request in hand gets to
- * `reached` with it; INFLIGHT_FREE: it keeps no record. 0 or -errno. */
+ * `reached` with it. 0 or -errno (-ENOSPC: INFLIGHT_LISTED, and the record holds no more). */
 int fs_enter(struct fs *fs, fuse_ino_t parent, const char *name, const struct stat *st,
 	const struct node_identity *identity, enum inflight_state reached, struct fuse_entry_param *ret) _must_check_;
 /* The answer for a node that has its lookup already. */
@@ -133,6 +140,12 @@ void fs_move_locked(struct fs *fs, const struct inflight *inflight);
 void fs_pin_if_open(struct fs *fs, fuse_ino_t id);
 /* Takes a pin back that was not needed. */
 void fs_unpin(struct fs *fs, const struct inflight *inflight);
+
+/* receive.c: memory for requests, one thread's. 0 or -errno. */
+int fs_receive_prepare(struct fuse_buf *buf) _must_check_;
+void fs_receive_done(struct fuse_buf *buf);
+/* The next request: its length, 0 when the mount is gone, or -errno (-EINTR, -EAGAIN: once more). */
+int fs_receive(struct fs *fs, struct fuse_buf *buf) _must_check_;
 
 /* resume.c: goes on with the connection of an earlier process, before anything is served. 0 or -errno. */
 int fs_resume(struct fs *fs) _must_check_;

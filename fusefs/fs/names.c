@@ -232,17 +232,21 @@ static int remove_once(struct fs *fs, fuse_ino_t parent, int dirfd, const char *
 	inflight->parent = parent;
 	inflight_name(inflight->name, name);
 	inflight_intend(fs, inflight);
+	atomic_fetch_add(&fs->changes_begun, 1);
 	r = unlinkat(dirfd, name, flags) < 0 ? -errno : 0;
 	KILL_POINT("remove: gone");
+	if (r == 0) {
+		table_lock(&fs->table);
+		fs_bury_locked(fs, inflight, parent, name);
+		inflight_reach_locked(fs, INFLIGHT_DONE, inflight->node, 0);
+		table_unlock(&fs->table);
+	}
+	atomic_fetch_add(&fs->changes_ended, 1);
 	if (r < 0) {
 		inflight_cancel(fs);
 		fs_unpin(fs, inflight);
 		return r;
 	}
-	table_lock(&fs->table);
-	fs_bury_locked(fs, inflight, parent, name);
-	inflight_reach_locked(fs, INFLIGHT_DONE, inflight->node, 0);
-	table_unlock(&fs->table);
 	after_burial(fs, inflight);
 	fs_say_name(fs, FS_EVENT_UNLINKED, parent, name, &inflight->target);
 	return 0;
@@ -333,19 +337,23 @@ static int rename_once(fuse_req_t req, int dirfd, int new_dirfd, struct inflight
 		return rename_as_caller(req, dirfd, new_dirfd, inflight);
 	}
 	inflight_intend(fs, inflight);
+	atomic_fetch_add(&fs->changes_begun, 1);
 	int r = rename_as_caller(req, dirfd, new_dirfd, inflight);
 
 	KILL_POINT("rename: renamed");
+	if (r == 0) {
+		table_lock(&fs->table);
+		fs_move_locked(fs, inflight);
+		inflight_reach_locked(fs, INFLIGHT_DONE, inflight->node, 0);
+		table_unlock(&fs->table);
+	}
+	atomic_fetch_add(&fs->changes_ended, 1);
 	if (r < 0 || (inflight->rename_flags & RENAME_EXCHANGE))
 		fs_unpin(fs, inflight);
 	if (r < 0) {
 		inflight_cancel(fs);
 		return r;
 	}
-	table_lock(&fs->table);
-	fs_move_locked(fs, inflight);
-	inflight_reach_locked(fs, INFLIGHT_DONE, inflight->node, 0);
-	table_unlock(&fs->table);
 	if ((inflight->flags & INFLIGHT_HAS_TARGET) && !(inflight->rename_flags & RENAME_EXCHANGE))
 		after_burial(fs, inflight);
 	fs_say_renamed(fs, inflight->rename_flags & RENAME_EXCHANGE ? FS_EVENT_EXCHANGED : FS_EVENT_RENAMED,

@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "fusefs/fs/internal.h"
 
 #define WALK_BYTES 3072 /* of names joined for one openat2(2); below PATH_MAX */
 #define DEPTH_MAX 4096
+#define WALK_ATTEMPTS 20
+#define WALK_PAUSE_US 200
 
 const char *fs_proc_path(int fd, char out[static PROC_PATH_MAX])
 {
@@ -43,7 +46,7 @@ static int get_handle(int dirfd, const char *name, int flags, struct node_identi
 	return 0;
 }
 
-static int identify(struct fs *fs, int dirfd, const char *name, int flags, struct stat *ret_st,
+static int identify_at(struct fs *fs, int dirfd, const char *name, int flags, struct stat *ret_st,
 	struct node_identity *ret_identity)
 {
 	if (fstatat(dirfd, name, ret_st, flags | AT_SYMLINK_NOFOLLOW) < 0)
@@ -60,14 +63,21 @@ static int identify(struct fs *fs, int dirfd, const char *name, int flags, struc
 	return 0;
 }
 
-int fs_identify(struct fs *fs, int dirfd, const char *name, struct stat *ret_st, struct node_identity *ret_identity)
-{
-	return identify(fs, dirfd, name, 0, ret_st, ret_identity);
-}
-
 int fs_identify_fd(struct fs *fs, int fd, struct stat *ret_st, struct node_identity *ret_identity)
 {
-	return identify(fs, fd, "", AT_EMPTY_PATH, ret_st, ret_identity);
+	return identify_at(fs, fd, "", AT_EMPTY_PATH, ret_st, ret_identity);
+}
+
+int fs_identify(struct fs *fs, int dirfd, const char *name, struct stat *ret_st, struct node_identity *ret_identity)
+{
+	unsigned int ended = atomic_load(&fs->changes_ended);
+	int r = identify_at(fs, dirfd, name, 0, ret_st, ret_identity);
+
+	if (r < 0 || atomic_load(&fs->changes_begun) == ended)
+		return r;
+	/* The name may have been given to another file between the two calls: both on one descriptor then. */
+	_cleanup_close_ int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fs_identify_fd(fs, fd, ret_st, ret_identity);
 }
 
 static int open_beneath(int dirfd, const char *path)
@@ -130,7 +140,7 @@ static int open_names(struct fs *fs, const struct walk *walk)
 	return TAKE_FD(at);
 }
 
-static int resolve_by_name(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
+static int walk_names(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 {
 	_cleanup_free_ struct walk *walk = calloc(1, sizeof(*walk));
 	_cleanup_close_ int fd = -1;
@@ -161,6 +171,19 @@ static int resolve_by_name(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 		return -ESTALE;
 	*ret = (struct node_fd){.fd = TAKE_FD(fd), .owned = true};
 	return 0;
+}
+
+/* Again while directories are moved: the table is told of a rename just after it was done. */
+static int resolve_by_name(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
+{
+	for (int attempt = 0;; attempt++) {
+		unsigned int ended = atomic_load(&fs->changes_ended);
+		int r = walk_names(fs, id, ret);
+
+		if (r != -ESTALE || atomic_load(&fs->changes_begun) == ended || attempt == WALK_ATTEMPTS)
+			return r;
+		usleep(WALK_PAUSE_US);
+	}
 }
 
 /* What a node is found by, copied out from under the lock. */
@@ -225,6 +248,16 @@ static int resolve_directory(struct fs *fs, fuse_ino_t id, struct clue *clue, st
 	return 0;
 }
 
+static int resolve_pinned(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
+{
+	int pinned = pins_get(&fs->pins, id);
+
+	if (pinned < 0)
+		return -ESTALE;
+	*ret = (struct node_fd){.fd = pinned, .owned = true};
+	return 0;
+}
+
 int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 {
 	struct clue clue;
@@ -237,16 +270,13 @@ int fs_resolve(struct fs *fs, fuse_ino_t id, struct node_fd *ret)
 
 	if (r < 0)
 		return r;
-	if (clue.flags & NODE_PINNED) {
-		int pinned = pins_get(&fs->pins, id);
-
-		if (pinned >= 0) {
-			*ret = (struct node_fd){.fd = pinned, .owned = true};
-			return 0;
-		}
-	}
+	if ((clue.flags & NODE_PINNED) && resolve_pinned(fs, id, ret) == 0)
+		return 0;
 	if ((clue.flags & NODE_IS_DIR) && clue.handle.handle_bytes)
 		return resolve_directory(fs, id, &clue, ret);
 	r = open_handle_of(fs, &clue, ret);
-	return r == -ESTALE ? resolve_by_name(fs, id, ret) : r;
+	if (r == -ESTALE)
+		r = resolve_by_name(fs, id, ret);
+	/* Its name has just gone; the table is told next. */
+	return r == -ESTALE ? resolve_pinned(fs, id, ret) : r;
 }

@@ -51,14 +51,17 @@ static int finish_init(struct fs *fs)
 		replay_init(fs);
 		return 0;
 	}
-	int n = fuse_session_receive_buf(fs->session, &buf);
-	bool is_init = n > 0 && ((const struct fuse_in_header *)buf.mem)->opcode == FUSE_INIT;
+	r = fs_receive_prepare(&buf);
+	if (r < 0)
+		return r;
+	int n = fs_receive(fs, &buf);
 
-	if (!is_init)
-		replay_init(fs);
-	if (n > 0)
+	/* Anything else is asked for again later. */
+	if (n > 0 && ((const struct fuse_in_header *)buf.mem)->opcode == FUSE_INIT)
 		fuse_session_process_buf(fs->session, &buf);
-	free(buf.mem);
+	else
+		replay_init(fs);
+	fs_receive_done(&buf);
 	return n < 0 && n != -EINTR && n != -EAGAIN ? n : 0;
 }
 
@@ -82,7 +85,7 @@ static void close_lost_backing_ids(struct fs *fs)
 	const struct node *node;
 	uint32_t handle = 0;
 
-	if (!connection->passthrough)
+	if (!atomic_load(&fs->passthrough))
 		return;
 	table_lock(&fs->table);
 	while ((node = table_next_open_locked(&fs->table, &handle))) {

@@ -200,13 +200,12 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 			return true;
 		if (gap_ns < SPIN_IF_GAP_NS && server->may_spin)
 			spin(fs, last_ns);
-		int n = fuse_session_receive_buf(fs->session, buf);
+		int n = fs_receive(fs, buf);
 
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
 		if (n <= 0)
 			return false;
-		/* Requests never come as a pipe: splicing reads is off (session.c). */
 		const struct fuse_in_header *in = buf->mem;
 		uint32_t opcode = in->opcode;
 		int64_t since = now_ns(), mine = since;
@@ -220,13 +219,13 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 			last_ns = since;
 			continue;
 		}
-		if (comes_after_releases(opcode))
-			do_aside(fs, aside);
+		bool leads = !comes_after_releases(opcode) || aside->n == 0 || do_aside_watched(fs, aside);
 		/* While nobody else reads requests: the next leader's first that is not resent drops what is unclaimed. */
 		inflight_begin(fs, in->unique, opcode);
 		atomic_store_explicit(&self->busy_since, since, memory_order_relaxed);
-		if (waits_for_disk(opcode)) {
-			vacate(fs);
+		if (!leads || waits_for_disk(opcode)) {
+			if (leads)
+				vacate(fs);
 			serve_one(fs, buf, opcode);
 			atomic_store_explicit(&self->busy_since, 0, memory_order_relaxed);
 			return true;
@@ -268,9 +267,9 @@ static void *serve(void *arg)
 			pthread_cond_wait(&server->vacant, &server->lock);
 		server->is_led = true;
 		pthread_mutex_unlock(&server->lock);
-		going = lead(fs, &buf);
+		going = (buf.mem || fs_receive_prepare(&buf) == 0) && lead(fs, &buf);
 	}
-	free(buf.mem);
+	fs_receive_done(&buf);
 	fs_stop(fs);
 	return NULL;
 }
@@ -291,7 +290,7 @@ static int start_threads(struct fs *fs, unsigned int *started)
 	return r;
 }
 
-static bool join_thread(struct fs *fs, pthread_t thread, int64_t until_ns)
+static bool join_thread(struct fs *fs, struct worker *worker, int64_t until_ns)
 {
 	do {
 		struct timespec deadline;
@@ -303,8 +302,10 @@ static bool join_thread(struct fs *fs, pthread_t thread, int64_t until_ns)
 		pthread_mutex_lock(&fs->server.lock);
 		pthread_cond_broadcast(&fs->server.vacant);
 		pthread_mutex_unlock(&fs->server.lock);
-		pthread_kill(thread, WAKE_SIGNAL);
-		if (pthread_timedjoin_np(thread, NULL, &deadline) == 0)
+		/* Who has a request in hand looks by himself; what he does for it is not to be interrupted. */
+		if (!atomic_load(&worker->busy_since))
+			pthread_kill(worker->thread, WAKE_SIGNAL);
+		if (pthread_timedjoin_np(worker->thread, NULL, &deadline) == 0)
 			return true;
 	} while (now_ns() < until_ns);
 	return false;
@@ -317,7 +318,7 @@ static void join_threads(struct fs *fs, unsigned int started)
 	int64_t until_ns = now_ns() + STOP_NS;
 
 	for (unsigned int i = 0; i < started; i++) {
-		if (!join_thread(fs, fs->workers[i].thread, until_ns))
+		if (!join_thread(fs, &fs->workers[i], until_ns))
 			fs->is_abandoned = true;
 	}
 }

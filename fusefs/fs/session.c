@@ -51,6 +51,7 @@ static void negotiate(struct fs *fs, struct fuse_conn_info *conn)
 	fuse_unset_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
 	/* It would turn passthrough off without a word. */
 	fuse_unset_feature_flag(conn, FUSE_CAP_WRITEBACK_CACHE);
+	conn->max_write = FS_WRITE_MAX;
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = MAX_BACKGROUND;
 	conn->time_gran = 1;
@@ -217,6 +218,11 @@ int fs_new(const struct fs_options *options, struct fs **ret)
 	}
 	*ret = fs;
 	return 0;
+}
+
+bool fs_is_abandoned(const struct fs *fs)
+{
+	return fs && fs->is_abandoned;
 }
 
 void fs_free(struct fs *fs)

@@ -15,6 +15,11 @@ static bool is_inode(const struct stat *st, uint64_t ino, uint32_t dev)
 	return st->st_ino == ino && (uint32_t)st->st_dev == dev;
 }
 
+static bool is_rename(const struct inflight *inflight)
+{
+	return inflight->opcode == FUSE_RENAME || inflight->opcode == FUSE_RENAME2;
+}
+
 static int look(struct fs *fs, fuse_ino_t parent, const char *name, struct stat *ret)
 {
 	_cleanup_node_fd_ struct node_fd dir = NODE_FD_NONE;
@@ -29,7 +34,8 @@ static void set_state(struct inflight *inflight, enum inflight_state state)
 {
 	if (state == INFLIGHT_FREE)
 		inflight->unique = 0;
-	inflight->state = state;
+	else
+		inflight->state = state;
 	KILL_POINT("settle: state");
 }
 
@@ -72,14 +78,16 @@ static bool is_renamed(struct fs *fs, const struct inflight *inflight)
 	struct stat from, to;
 	int r = look(fs, inflight->parent, inflight->name, &from);
 
-	if (look(fs, inflight->new_parent, inflight->new_name, &to) < 0 ||
-		!is_inode(&to, inflight->source_ino, inflight->source_dev))
+	if (look(fs, inflight->new_parent, inflight->new_name, &to) < 0)
+		return false;
+	/* The old name is gone: nobody else could do that. Not by inode: overlayfs may give another one. */
+	if (!(inflight->rename_flags & (RENAME_EXCHANGE | RENAME_WHITEOUT)))
+		return r == -ENOENT;
+	if (!is_inode(&to, inflight->source_ino, inflight->source_dev))
 		return false;
 	if (inflight->rename_flags & RENAME_EXCHANGE)
 		return r == 0 && is_inode(&from, target->st_ino, (uint32_t)target->st_dev);
-	if (inflight->rename_flags & RENAME_WHITEOUT)
-		return r == 0 && S_ISCHR(from.st_mode) && from.st_rdev == makedev(0, 0);
-	return r == -ENOENT;
+	return r == 0 && S_ISCHR(from.st_mode) && from.st_rdev == makedev(0, 0);
 }
 
 static void settle_renamed(struct fs *fs, struct inflight *inflight)
@@ -145,31 +153,57 @@ static void settle_closing(struct fs *fs, struct inflight *inflight)
 static void settle_done(struct fs *fs, const struct inflight *inflight)
 {
 	bool removes = inflight->opcode == FUSE_UNLINK || inflight->opcode == FUSE_RMDIR;
-	bool renames = inflight->opcode == FUSE_RENAME || inflight->opcode == FUSE_RENAME2;
+	bool renames = is_rename(inflight);
 
 	if (inflight->node && (removes || (renames && (inflight->flags & INFLIGHT_HAS_TARGET))) &&
 		(inflight->flags & INFLIGHT_IS_LAST) && !(inflight->rename_flags & RENAME_EXCHANGE))
 		fs_pin_if_open(fs, inflight->node);
 }
 
+static void settle_one(struct fs *fs, struct inflight *inflight)
+{
+	log_debug("settling: opcode %u state %u", inflight->opcode, inflight->state);
+	if (inflight->state == INFLIGHT_INTENT)
+		settle_intent(fs, inflight);
+	else if (inflight->state == INFLIGHT_ENTERED)
+		settle_entered(fs, inflight);
+	else if (inflight->state == INFLIGHT_CLOSING)
+		settle_closing(fs, inflight);
+	if (inflight->unique && inflight->state == INFLIGHT_DONE)
+		settle_done(fs, inflight);
+}
+
+/* Renames that were done, as often as one makes another one's directory findable: where nodes are found by name, the
+ * others are looked for at the new ones. */
+static void settle_renames(struct fs *fs)
+{
+	bool again = true;
+
+	while (again) {
+		again = false;
+		for (size_t i = 0; i < INFLIGHTS; i++) {
+			struct inflight *inflight = &fs->table.inflights[i];
+
+			if (!inflight->unique || !is_rename(inflight) || inflight->state != INFLIGHT_INTENT ||
+				!is_renamed(fs, inflight))
+				continue;
+			conclude(fs, inflight, true);
+			again = true;
+		}
+	}
+}
+
 void inflight_settle(struct fs *fs)
 {
 	unsigned int left = 0;
 
+	settle_renames(fs);
 	for (size_t i = 0; i < INFLIGHTS; i++) {
 		struct inflight *inflight = &fs->table.inflights[i];
 
 		if (!inflight->unique)
 			continue;
-		log_debug("settling: opcode %u state %u", inflight->opcode, inflight->state);
-		if (inflight->state == INFLIGHT_INTENT)
-			settle_intent(fs, inflight);
-		else if (inflight->state == INFLIGHT_ENTERED)
-			settle_entered(fs, inflight);
-		else if (inflight->state == INFLIGHT_CLOSING)
-			settle_closing(fs, inflight);
-		if (inflight->unique && inflight->state == INFLIGHT_DONE)
-			settle_done(fs, inflight);
+		settle_one(fs, inflight);
 		left += inflight->unique != 0;
 	}
 	atomic_store(&fs->inflights_unclaimed, left);

@@ -251,7 +251,10 @@ struct node *table_lookup_locked(
 	}
 	table_save_node_locked(table, node);
 	node->lookups++;
-	if ((!node->name || (node->flags & NODE_HAS_ATTRIBUTES)) && parent && node != parent &&
+	/* With attributes in place of a name and the same handle, its last name has gone since it was looked at. */
+	bool has_gone = (node->flags & NODE_HAS_ATTRIBUTES) && node->handle_bytes;
+
+	if ((!node->name || (node->flags & NODE_HAS_ATTRIBUTES)) && !has_gone && parent && node != parent &&
 		slot_of(table, node) != NODE_ROOT_SLOT && table_rename_locked(table, node, parent, name) < 0) {
 		node->lookups--;
 		node_release(table, node);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -177,6 +178,9 @@ static int end(struct service *service)
 	}
 	int status = failed || service->error < 0 ? EXIT_FAILED : EXIT_DONE;
 
+	/* A thread that waits for the disk would find freed memory when it comes back. */
+	if (fs_is_abandoned(service->fs))
+		_exit(status);
 	if (!ended) {
 		log_warning("the disk under EBBFS_STATE does not answer: what it has to be told is found again");
 		_exit(status);
@@ -189,6 +193,17 @@ static int end(struct service *service)
 	return status;
 }
 
+/* Each file that is open and has no name takes one. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int service_run(const struct config *config)
 {
 	struct service service = {.config = config, .backing_fd = -1, .over_fd = -1, .signal_fd = -1};
@@ -196,6 +211,7 @@ int service_run(const struct config *config)
 
 	/* Names and contents of the plant's files are in this memory. */
 	prctl(PR_SET_DUMPABLE, 0);
+	raise_descriptor_limit();
 	notify_init();
 	int r = policy_privs_drop();
 
