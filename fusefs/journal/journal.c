@@ -23,7 +23,7 @@ struct journal {
 	struct buf scratch; /* under the store's update lock */
 	int directory_fd;
 	int lock_fd;
-	bool cut_off;
+	bool cut_off, leave_cut_off;
 	char moved_aside[64];
 };
 
@@ -265,12 +265,17 @@ bool journal_was_cut_off(const struct journal *journal)
 	return journal->cut_off;
 }
 
+void journal_leave_cut_off(struct journal *journal)
+{
+	journal->leave_cut_off = true;
+}
+
 void journal_close(struct journal *journal)
 {
 	if (!journal)
 		return;
 	if (journal->store) {
-		bool sound = !store_is_suspect(journal->store);
+		bool sound = !store_is_suspect(journal->store) && !journal->leave_cut_off;
 
 		store_close(journal->store);
 		if (sound && ftruncate(journal->lock_fd, 0) < 0) {

@@ -98,6 +98,9 @@ const char *journal_moved_aside(const struct journal *journal);
 /* Whether its last owner ended without journal_close(): what it had begun then is not known to have ended. */
 bool journal_was_cut_off(const struct journal *journal);
 
+/* Lets the next owner be told so too, although this one will end with journal_close(). */
+void journal_leave_cut_off(struct journal *journal);
+
 /* Runs work() in a write transaction and commits it, durably, if it returned 0. The store is enlarged and work() run
  * again, from a clean transaction, when it was full: work() must give the same result twice. Returns work()'s error
  * or the commit's. Blocks for the disk. Neither updates nor views may be begun inside work(). */

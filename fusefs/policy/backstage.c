@@ -175,10 +175,7 @@ bool backstage_stop(struct backstage *backstage)
 	status_stop(&backstage->status);
 	if (!join(backstage->scan_thread, &deadline) || !join(backstage->engine_thread, &deadline))
 		return false;
-	struct journal *journal = engine->journal;
-
-	engine_set_journal(engine, NULL);
-	journal_close(journal);
+	engine_close_journal(engine);
 	if (!join(backstage->status_thread, &deadline))
 		return false;
 	status_done(&backstage->status);

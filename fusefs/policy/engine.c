@@ -59,6 +59,29 @@ void engine_set_journal(struct engine *engine, struct journal *journal)
 		engine->lost_before_ms = wall_ms();
 }
 
+static int find_oldest(struct journal_txn *txn, void *arg)
+{
+	uint64_t ino;
+
+	return journal_oldest(txn, arg, &ino);
+}
+
+void engine_close_journal(struct engine *engine)
+{
+	struct journal *journal = engine->journal;
+	int64_t since_ms = INT64_MAX;
+
+	if (!journal)
+		return;
+	int r = journal_view(journal, find_oldest, &since_ms);
+	bool nothing_waits = r == -ENOENT;
+
+	if (!nothing_waits && (r < 0 || engine->ask_first || since_ms < engine->lost_before_ms))
+		journal_leave_cut_off(journal);
+	engine_set_journal(engine, NULL);
+	journal_close(journal);
+}
+
 int engine_view(struct engine *engine, int (*work)(struct journal_txn *txn, void *arg), void *arg)
 {
 	pthread_rwlock_rdlock(&engine->journal_lock);

@@ -154,8 +154,11 @@ int engine_link_send(struct engine *engine, const struct job_request *request, i
 int engine_init(struct engine *engine, const struct config *config, int backing_fd) _must_check_;
 /* Frees what engine_init() made, after all threads ended; forgets what is in the list. */
 void engine_done(struct engine *engine);
-/* Gives it a journal, before the threads start, or takes it away (NULL), after engine's and scan's have ended. */
+/* Gives it a journal, before the threads start. */
 void engine_set_journal(struct engine *engine, struct journal *journal);
+/* Takes it away and closes it, after engine's and scan's threads have ended. What a process that was cut off may have
+ * sent, and this one did not come to, stays in doubt for the next one. */
+void engine_close_journal(struct engine *engine);
 /* A view for threads that may run while there is no journal: -EAGAIN then. */
 int engine_view(struct engine *engine, int (*work)(struct journal_txn *txn, void *arg), void *arg) _must_check_;
 void *engine_thread(void *arg); /* the engine */

@@ -63,8 +63,9 @@ class Bench:
     def __init__(self, server, bucket, program, work, name, passthrough):
         self.filesystem = Filesystem(work, name)
         self.points = KillPoints(os.path.join(work, f"{name}.points"))
-        self.box = Box(server, bucket, EBBFS_PASSTHROUGH="yes" if passthrough else "no", EBBFS_BIN=program_dirs(variant("points")),
-                       EBBFS_BACKING=self.filesystem.data, **ENVIRONMENT, **self.points.environment)
+        self.box = Box(server, bucket, EBBFS_PASSTHROUGH="yes" if passthrough else "no",
+                       EBBFS_BIN=program_dirs(variant("points")), EBBFS_BACKING=self.filesystem.data, **ENVIRONMENT,
+                       **self.points.environment)
         os.close(self.box.backing_fd)
         self.box.backing_fd = os.open(self.filesystem.data, os.O_RDONLY | os.O_DIRECTORY)
         self.box.start()
@@ -165,6 +166,15 @@ class Bench:
         return found, deaths
 
 
+def all_thens(_):
+    """When a second death follows the one at the point of that number: so many points later."""
+    return 1, 2, 4, 7
+
+
+def some_thens(number):
+    return (1 + number * 5 % 8,) if number % 2 else ()
+
+
 def work_through(pipe, server, bucket, program, work, name, passthrough, names, full):
     """A process of its own: what hangs in the mount hangs here."""
     bench = Bench(server, bucket, program, work, name, passthrough)
@@ -172,7 +182,7 @@ def work_through(pipe, server, bucket, program, work, name, passthrough, names, 
     for operation in names:
         problem, found, deaths = None, [], 0
         try:
-            found, deaths = bench.walk(operation, (lambda n: (1, 2, 4, 7)) if full else (lambda n: (1 + n * 5 % 8,) if n % 2 else ()))
+            found, deaths = bench.walk(operation, all_thens if full else some_thens)
         except Exception as error:  # pylint: disable=broad-except  # it is reported, and the next operation can go on
             problem = f"{type(error).__name__}: {error}"
         pipe.send(("done", operation, problem, found, deaths))
@@ -253,7 +263,8 @@ class Run:
                         self.take(way, group, message)
                     for operation in group.names:
                         why = f"nothing happened for {SILENCE_S} s" if stuck else "its process died"
-                        self.tally.count(f"points/{way}/{operation}", f"tests/crash/run points --only '{operation}'", [why])
+                        self.tally.count(f"points/{way}/{operation}",
+                                         f"tests/crash/run points --with {way} --only '{operation}'", [why])
                     groups.remove((way, group))
 
     def table(self):

@@ -87,6 +87,12 @@ def puts_in_vain(box):
     return in_vain, total
 
 
+def history(box, key):
+    """What was asked about one key."""
+    return "; ".join(f"{time.strftime('%T', time.gmtime(entry['time']))}.{entry['time'] % 1 * 1000:03.0f} "
+                     f"{entry['operation']} {entry['status']}" for entry in box.bucket.requests(key=key))
+
+
 class Scenario:
     """One mount, its writers, and what is done to it."""
 
@@ -158,7 +164,7 @@ class Scenario:
               f"{len(in_vain)} PUTs of bytes that were there: {dict(kinds)}")
         # Names of the other kinds are given to new files, which may hold what the earlier one did. These are written once.
         once = [key for key in in_vain if key.startswith(self.box.key("small"))]
-        assert not once, f"sent twice: {once[:5]}"
+        assert not once, f"sent twice: {once[:5]}; the first: {history(self.box, once[0])}"
         assert self.box.stop(60) == 0, "ebbfs run did not end in order"
         trees.assert_same(found, trees.tree(self.box.data))
 
