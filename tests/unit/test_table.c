@@ -220,12 +220,17 @@ static void test_attributes_in_place_of_a_name(void **state)
 	assert_null(table_parent_locked(table, file));
 	assert_int_equal(dir->children, 0);
 	assert_false(table_is_named_locked(table, file, dir, ""));
-	/* Looked up once more, by a name that it got meanwhile. */
+	/* A look-up that began before the name went: it stays gone. */
+	assert_ptr_equal(lookup(table, 21, dir, "file"), file);
+	assert_false(table_is_named_locked(table, file, dir, "file"));
+	assert_true(table_get_attributes_locked(table, file, &kept));
+	/* Without a handle nothing tells it from a name that it got meanwhile. */
+	file->handle_bytes = 0;
 	assert_ptr_equal(lookup(table, 21, root, "again"), file);
 	assert_true(table_is_named_locked(table, file, root, "again"));
 	assert_false(table_get_attributes_locked(table, file, &kept));
 	table_keep_attributes_locked(table, file, &st);
-	assert_true(table_forget_locked(table, file, 2));
+	assert_true(table_forget_locked(table, file, 3));
 	assert_int_equal(live_nodes(table), 2);
 	table_done(table);
 }
