@@ -1,12 +1,18 @@
 """Every closed file reaches S3 (P2), once (P5), with its content and its time (P1, P9)."""
 
 import os
+import select
+import socket
+import subprocess
+import threading
+import time
 from decimal import Decimal
 
 import pytest
 
-from lib.mount import sha256_of_file
-from lib.wait import wait_for
+from lib import fake_fusefs
+from lib.mount import PROGRAM_DIRS, sha256_of_file
+from lib.wait import FACTOR, wait_for
 
 pytestmark = pytest.mark.sanitize
 
@@ -49,6 +55,74 @@ def test_files_from_before_the_start_arrive(box):
     box.start().settle_down()
     box.assert_all_arrived()
     assert box.puts() == 50
+
+
+class Between:
+    """Stands between ebbfs-anchor and ebbfs-fusefs, and holds back what fusefs says from when it serves."""
+
+    def __init__(self, box):
+        self.folder, self.held, self.ended = os.path.join(box.base, "anchor"), threading.Event(), threading.Event()
+        self.may_go = threading.Event()
+        os.mkdir(self.folder)
+        self.anchor = subprocess.Popen([os.path.join(PROGRAM_DIRS[1], "ebbfs-anchor")], stdin=subprocess.DEVNULL,
+                                       env={**box.environment, "EBBFS_RUN": self.folder})
+        wait_for(lambda: os.path.exists(os.path.join(self.folder, "anchor")), 10, "the anchor")
+        self.listener = fake_fusefs.listen(box.run, "anchor")
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        fusefs, _ = self.listener.accept()
+        anchor = fake_fusefs.connect(self.folder)
+        with fusefs, anchor:
+            while not self.ended.is_set():
+                ready, _, _ = select.select([fusefs, anchor], [], [], 0.05)
+                for source in ready:
+                    message, fds, _, _ = socket.recv_fds(source, 64, 8)
+                    if not message:
+                        return
+                    if source is fusefs and message == fake_fusefs.handover(fake_fusefs.SERVING):
+                        self.held.set()
+                        self.may_go.wait()
+                    socket.send_fds(anchor if source is fusefs else fusefs, [message], fds)
+                    for fd in fds:
+                        os.close(fd)
+
+    def close(self):
+        self.may_go.set()
+        self.ended.set()
+        self.thread.join()
+        self.listener.close()
+        self.anchor.terminate()
+        assert self.anchor.wait(20) == 0
+
+
+def test_files_written_until_the_mount_appears_arrive(box):
+    """Served, but not seen yet: what is written then goes past it, and must be found."""
+    box.write("before")
+    between = Between(box)
+    parts = [subprocess.Popen([os.path.join(PROGRAM_DIRS[number], name)], env=box.environment, stdin=subprocess.DEVNULL)
+             for number, name in ((2, "ebbfs-fusefs"), (3, "ebbfs-uploader"))]
+    try:
+        assert between.held.wait(10)
+        wait_for(lambda: box.try_status().get("journal") == "open", 10, "the journal")
+        time.sleep(0.5)  # for a comparison of the tree, which would come too early
+        status = box.status()
+        assert (status["state"], status["scan"]) == ("starting", "running") and not box.is_mounted()
+        box.write("meanwhile")
+        box.write("a/meanwhile")
+        between.may_go.set()
+        wait_for(lambda: box.try_status().get("state") == "serving", 10, "the mount")
+        assert box.is_mounted()
+        box.settle_down()
+        box.assert_all_arrived()
+        assert box.puts() == 3
+    finally:
+        for part in reversed(parts):
+            part.terminate()
+        codes = [part.wait(20 * FACTOR) for part in parts]
+        between.close()
+    assert codes == [0, 0] and not box.is_mounted()
 
 
 def test_files_written_while_stopped_arrive(box):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from lib import process
+from lib import fake_fusefs, process
 from lib.mount import PROGRAM_DIRS
 from lib.vendor import Vendor
 from lib.wait import FACTOR, wait_for
@@ -90,9 +90,9 @@ def make_alone():
     """Ended with the test, whatever came of it."""
     made = []
 
-    def make(box):
+    def make(box, *parts):
         made.append(Alone(box))
-        return made[-1].start_all()
+        return made[-1].start_all(*parts or ("anchor", "fusefs", "uploader"))
     yield make
     for alone in made:
         for started in alone.processes.values():
@@ -157,6 +157,77 @@ def test_fail_open_and_back(pod, script):
     assert_arrived(box)
 
 
+UNABLE = ["crashes", "hangs", "init-crashes", "init-hangs"]
+
+
+def kill_unable(box):
+    """`ebbfs run` would do it, but gives one that hangs half a minute for its start."""
+    for pid in box.pids("python3"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def assert_hidden_from_nobody(vendors, since, until):
+    for vendor in vendors:
+        assert not [entry for entry in vendor.failed(since=since) if entry["ended"] <= until]
+        rounds = [entry for entry in vendor.done(since=since) if entry["ended"] <= until]
+        assert len(rounds) >= 20 and all(entry["plain"] for entry in rounds)
+        assert max(entry["ended"] - entry["began"] for entry in rounds) < 0.5 * FACTOR
+
+
+@pytest.mark.parametrize("how", UNABLE)
+def test_after_a_fail_open_what_cannot_serve_hides_nothing(pod, how):
+    box = pod.box.start()
+    vendors = pod.both()
+    box.replace_program("ebbfs-fusefs", script=f"FAKE_UNABLE={how} exec python3 {fake_fusefs.__file__}")
+    box.kill("ebbfs-fusefs")
+    pod.wait_for_mount(False)
+    time.sleep(0.5 * FACTOR)
+    since = time.monotonic()
+    for attempt in range(1, 3):
+        kill_unable(box)
+        wait_for(lambda: box.log().count("nothing was mounted") >= attempt, 10 * AFTER_S, "an attempt")
+    for vendor in vendors:
+        vendor.wait_for_rounds(20, plain=True)
+    until = time.monotonic()
+    assert not box.is_mounted()
+    box.replace_program("ebbfs-fusefs", source=os.path.join(PROGRAM_DIRS[2], "ebbfs-fusefs"))
+    kill_unable(box)
+    pod.wait_for_mount(True)
+    for vendor in vendors:
+        vendor.wait_for_rounds(20, plain=False)
+    pod.end()
+    assert_hidden_from_nobody(vendors, since, until)
+    assert_arrived(box)
+
+
+@pytest.mark.parametrize("how", UNABLE)
+def test_at_the_first_start_what_cannot_serve_hides_nothing(make_pod, make_alone, how):
+    pod = make_pod()
+    pod.box.launch_as = []
+    vendors = [pod.vendor("on-the-host"), pod.vendor("in-the-pod", Vendor.SLAVE)]
+    alone = make_alone(pod.box, "anchor")
+    for vendor in vendors:
+        vendor.wait_for_rounds(20, plain=True)
+    since = time.monotonic()
+    for attempt in range(1, 3):
+        unable = subprocess.Popen([fake_fusefs.__file__], env={**pod.box.environment, "FAKE_UNABLE": how},
+                                  stdin=subprocess.DEVNULL)
+        wait_for(lambda: pod.box.log().count("nothing was mounted") == attempt, 10 * AFTER_S, "the end of it")
+        unable.kill()
+        unable.wait()
+    for vendor in vendors:
+        vendor.wait_for_rounds(20, plain=True)
+    until = time.monotonic()
+    alone.start_all("fusefs", "uploader")
+    pod.wait_for_mount(True)
+    for vendor in vendors:
+        vendor.wait_for_rounds(20, plain=False)
+    pod.end()
+    assert_hidden_from_nobody(vendors, since, until)
+    assert_arrived(pod.box)
+    assert [alone.end(part) for part in ("uploader", "fusefs", "anchor")] == [0, 0, 0]
+
+
 def kill_all(box):
     """What the end of a container looks like."""
     for pid in [box.process.pid, *box.pids()]:
@@ -206,12 +277,12 @@ class Alone:
                 [*self.box.launch_as, os.path.join(directory, f"ebbfs-{part}")], env=self.box.environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
 
-    def start_all(self):
-        self.start("anchor")
-        wait_for(lambda: os.path.exists(os.path.join(self.box.run, "anchor")), 10, "the anchor")
-        self.start("fusefs")
-        wait_for(self.box.is_mounted, 10, "the mount")
-        self.start("uploader")
+    def start_all(self, *parts):
+        there = {"anchor": lambda: os.path.exists(os.path.join(self.box.run, "anchor")), "fusefs": self.box.is_mounted,
+                 "uploader": lambda: True}
+        for part in parts:
+            self.start(part)
+            wait_for(there[part], 10, part)
         return self
 
     def end(self, part):

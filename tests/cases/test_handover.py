@@ -2,16 +2,19 @@
 
 import errno
 import os
+import select
 import signal
 import socket
 import stat
+import struct
 import subprocess
+import threading
 import time
 
 import pytest
 
 from lib import fake_fusefs
-from lib.fake_fusefs import ATTACH, GRANT, PIN, RETURN, SERVING, TAKEN, UNPIN, handover
+from lib.fake_fusefs import ALIVE, ATTACH, GRANT, MOUNTED, PIN, RETURN, SERVING, TAKEN, UNPIN, handover
 from lib.parts import FAKE_FUSEFS, Parts, elsewhere
 from lib.wait import FACTOR, wait_for
 
@@ -275,6 +278,147 @@ def test_without_descriptors_to_spare_it_goes_on(parts):
     assert parts.log().count("pins=36") == 1 and parts.types() == ["fuse.ebbfs"]
 
 
+# ---- a mount is seen once it answers
+
+class Plain:
+    """Looks at the plain directory and writes there, all the time: it must never be hidden, and no call may hang."""
+
+    def __init__(self, parts):
+        self.parts, self.longest, self.rounds, self.ended = parts, 0.0, 0, threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self):
+        while not self.ended.wait(0.001):
+            began = time.monotonic()
+            with open(f"{self.parts.data}/written-{self.rounds}", "wb"):
+                pass
+            if not self.parts.sees_plain():
+                return
+            self.longest = max(self.longest, time.monotonic() - began)
+            self.rounds += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join(10)
+        rounds = len([name for name in os.listdir(self.parts.data) if name.startswith("written")])
+        assert not self.thread.is_alive() and rounds == self.rounds > 10, (rounds, self.rounds)
+        assert self.longest < 0.3 * FACTOR, self.longest
+
+
+def assert_ended(fds):
+    """Who is given up may hold /dev/fuse still: reading fails, after what was in the queue."""
+    with pytest.raises(OSError, match="No such device"):
+        for _ in range(3):
+            os.read(fds[1], 1 << 20)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "after-fail-open"])
+@pytest.mark.parametrize("how", ["crashes", "hangs", "init-crashes", "init-hangs"])
+def test_what_cannot_serve_is_never_seen(parts, how, first):
+    parts.anchor(**SOON)
+    if not first:
+        end(parts.fusefs())
+        parts.wait_log("stepped aside")
+    with Plain(parts):
+        for attempt in range(1, 4):
+            unable = parts.start(FAKE_FUSEFS, FAKE_UNABLE=how)
+            wait_for(lambda: parts.log().count("nothing was mounted") == attempt, 10, "the end of it")
+            unable.kill()
+            unable.wait()
+    parts.fusefs()
+    assert parts.types() == ["fuse.ebbfs"] and last_attached(parts).endswith("resumed=False pins={}")
+    assert os.listdir(parts.data) == []
+
+
+def test_one_that_hangs_and_holds_on(parts):
+    """It is given up: the next one need not wait for its end."""
+    parts.anchor(**SOON)
+    peer, fds, _ = attached(parts)
+    assert parts.types() == [] and parts.sees_plain()
+    assert peer.recv(64) == b""
+    assert_ended(fds)
+    peer, fds, _ = attached(parts)
+    fake_fusefs.Connection(fds, {}, peer).begin()
+    peer.sendall(handover(SERVING))
+    assert peer.recv(64) == b"" and parts.types() == []
+    assert_ended(fds)
+    parts.fusefs()
+    assert parts.types() == ["fuse.ebbfs"]
+
+
+def test_one_that_answers_with_an_error(parts):
+    parts.anchor()
+    peer, fds, _ = attached(parts)
+    fake_fusefs.Connection(fds, {}, peer).begin()
+    peer.sendall(handover(SERVING))
+    opcode = None
+    while opcode != fake_fusefs.GETATTR:
+        _, opcode, unique, _ = struct.unpack_from("=IIQQ", os.read(fds[1], 1 << 20))
+        fake_fusefs.reply(fds[1], unique, error=-errno.EIO)
+    assert fake_fusefs.receive(peer)[:2] == (MOUNTED, errno.EIO)
+    assert peer.recv(64) == b"" and parts.types() == []
+    assert_ended(fds)
+    parts.fusefs()
+
+
+def test_a_place_that_cannot_be_mounted_on_any_more(parts):
+    parts.anchor()
+    peer, fds, _ = attached(parts)
+    connection = fake_fusefs.Connection(fds, {}, peer)
+    connection.begin()
+    os.rename(parts.data, parts.data + "-moved")
+    assert connection.say_serving() == errno.ENOENT
+    assert peer.recv(64) == b""
+    assert_ended(fds)
+    os.rename(parts.data + "-moved", parts.data)
+    parts.fusefs()
+    assert parts.types() == ["fuse.ebbfs"]
+
+
+def test_saying_it_again_changes_nothing(parts):
+    parts.anchor()
+    peer, fds, _ = attached(parts)
+    connection = fake_fusefs.Connection(fds, {}, peer)
+    connection.begin()
+    peer.sendall(handover(SERVING))
+    peer.sendall(handover(ALIVE))
+    assert connection.say_serving() == 0 and parts.types() == ["fuse.ebbfs"]
+    assert connection.say_serving() == 0 and parts.types() == ["fuse.ebbfs"]
+    assert parts.log().count("mounted at") == 1
+
+
+@pytest.mark.parametrize("last", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("asked", [False, True], ids=["attached", "asked"])
+def test_an_anchor_that_ends_before_the_mount_is_seen(parts, asked, last):
+    """The mount ends with it, or with the answer to what it had asked: there is nothing to be returned."""
+    _, data, _ = elsewhere(parts)
+    anchor = parts.anchor()
+    peer, fds, _ = attached(parts)
+    connection = fake_fusefs.Connection(fds, {}, peer)
+    connection.begin()
+    if asked:
+        peer.sendall(handover(SERVING))
+        wait_for(lambda: select.select([fds[1]], [], [], 0)[0], 10, "the question")
+    anchor.send_signal(last)
+    anchor.wait()
+    assert parts.types(data) == ([] if last == signal.SIGTERM else ["tmpfs"])
+    parts.anchor()
+    with connect(parts) as new:
+        socket.send_fds(new, [handover(RETURN)], fds)
+        assert fake_fusefs.receive(new)[:2] == (TAKEN, errno.ESTALE)
+    if asked and last == signal.SIGKILL:
+        connection.serve_request()
+    wait_for(lambda: select.select([fds[1]], [], [], 0)[0] and connection.serve_request() is None, 10,
+             "the end of the connection")
+    assert parts.types(data) == ["tmpfs"] and parts.sees_plain(data)
+    parts.fusefs()
+    assert parts.types(data) == ["fuse.ebbfs", "tmpfs"]
+
+
 # ---- what is returned
 
 def test_what_is_no_mount_is_not_taken(parts):
@@ -353,17 +497,6 @@ def test_steps_aside_when_nothing_serves(parts, how):
         assert fusefs.wait(10) == 1
     parts.fusefs()
     assert parts.types() == ["fuse.ebbfs"] and last_attached(parts) == "fake: attached resumed=False pins={}"
-
-
-def test_one_that_never_serves(parts):
-    parts.anchor(**SOON)
-    peer, fds, _ = attached(parts)
-    call = parts.call("any")
-    assert call.wait(10) == 1 and parts.types() == [] and parts.sees_plain()
-    assert peer.recv(64) == b""
-    with pytest.raises(OSError, match="No such device"):
-        for _ in range(3):
-            os.read(fds[1], 1 << 20)
 
 
 def test_a_loop_of_crashes_ends_in_stepping_aside(parts):

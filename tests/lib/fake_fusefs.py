@@ -7,7 +7,8 @@ values are answers to ASK_LIST; both are read anew for every question.
 
 The state holds the first FUSE_INIT; one that finds it there goes on with the connection. When its anchor is gone it
 returns everything to the next one; with $FAKE_STAY it does not, and goes on alone. With $FAKE_BRIEF it ends once it
-serves. Looking up a name answers ENOENT, and `pin-7` pins the descriptor of an unlinked file that holds `7`, `unpin-7`
+serves. $FAKE_UNABLE says how it fails before that: it `crashes` or `hangs` once attached, or does so once it has
+answered FUSE_INIT and said that it serves (`init-crashes`, `init-hangs`). Looking up a name answers ENOENT, and `pin-7` pins the descriptor of an unlinked file that holds `7`, `unpin-7`
 gives it up, and `unpin-0` all of them. `later` is answered when the kernel resends the request, `hang` never is.
 """
 
@@ -255,6 +256,13 @@ def serve(run, connection):
             answer_question(status)
 
 
+def fail(how):
+    if how.endswith("crashes"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    while True:
+        time.sleep(1000)
+
+
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run = os.environ.get("EBBFS_RUN", "/run/ebbfs")
@@ -264,7 +272,13 @@ def main():
     print(f"fake: attached resumed={os.fstat(fds[2]).st_size > 0} pins={dict(sorted(held.items()))}", file=sys.stderr,
           flush=True)
     connection = Connection(fds, pins, anchor)
+    unable = os.environ.get("FAKE_UNABLE")
+    if unable in ("crashes", "hangs"):
+        fail(unable)
     connection.begin()
+    if unable:
+        anchor.sendall(handover(SERVING))
+        fail(unable)
     error = connection.say_serving()
     if error:
         sys.exit(f"not mounted: {os.strerror(error)}")
