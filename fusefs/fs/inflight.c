@@ -69,12 +69,13 @@ void inflight_drop_unclaimed(struct fs *fs)
 static void claim(struct fs *fs, uint64_t unique)
 {
 	table_lock(&fs->table);
-	for (size_t i = 0; i < INFLIGHTS && !current.inflight; i++) {
+	for (size_t i = 0; i < INFLIGHTS; i++) {
 		if (fs->inflight_used[i] || fs->table.inflights[i].unique != unique)
 			continue;
 		fs->inflight_used[i] = true;
 		atomic_fetch_sub(&fs->inflights_unclaimed, 1);
 		current.inflight = &fs->table.inflights[i];
+		break;
 	}
 	table_unlock(&fs->table);
 }

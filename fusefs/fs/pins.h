@@ -24,7 +24,7 @@ struct pins {
 	void *tell_arg;
 };
 
-void pins_init(struct pins *pins, fs_pin_fn *tell, void *arg);
+void pins_init(struct pins *pins, fs_pin_fn *fn, void *arg);
 /* Tells nobody: the pins live on elsewhere. */
 void pins_done(struct pins *pins);
 
