@@ -16,8 +16,9 @@ int fs_receive_prepare(struct fuse_buf *buf)
 
 	if (memory == MAP_FAILED)
 		return -errno;
-	/* Not to be swapped out, where that is allowed. */
+	/* Not to be swapped out, where that is allowed; nor to be copied at the next store after a fork(2). */
 	(void)mlock(memory, RECEIVE_BYTES);
+	(void)madvise(memory, RECEIVE_BYTES, MADV_DONTFORK);
 	*buf = (struct fuse_buf){.mem = memory};
 	return 0;
 }
@@ -31,6 +32,8 @@ void fs_receive_done(struct fuse_buf *buf)
 
 int fs_receive(struct fs *fs, struct fuse_buf *buf)
 {
+	/* Most requests fit the first page: whatever was done to it meanwhile (NUMA balancing), it is there now. */
+	*(volatile char *)buf->mem = 0;
 	ssize_t n = read(fuse_session_fd(fs->session), buf->mem, RECEIVE_BYTES);
 
 	if (n < 0 && errno == ENODEV)
