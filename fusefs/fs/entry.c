@@ -45,23 +45,52 @@ int fs_enter(struct fs *fs, fuse_ino_t parent, const char *name, const struct st
 	return r;
 }
 
+static bool is_nameless(const struct fs *fs, const struct node *node)
+{
+	return node && !node->opens && !node->children && node != &fs->table.nodes[NODE_ROOT_SLOT] &&
+	       !table_name_locked(&fs->table, node)[0];
+}
+
+/* A FORGET that a process read and had not done when it died is not sent again: what has no name and no handle would be
+ * kept for nothing, and its space on the disk with it. The kernel says whether it knows the inode still. */
+bool fs_let_go(struct fs *fs, fuse_ino_t id)
+{
+	if (fuse_lowlevel_notify_inval_inode(fs->session, id, -1, 0) != -ENOENT)
+		return false;
+	table_lock(&fs->table);
+	struct node *node = table_node_locked(&fs->table, id);
+	bool goes = is_nameless(fs, node);
+
+	if (goes)
+		(void)table_forget_locked(&fs->table, node, UINT64_MAX);
+	table_unlock(&fs->table);
+	return goes;
+}
+
 void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups)
 {
-	uint8_t flags = 0;
+	uint64_t freed[TABLE_FREED_MAX];
+	uint32_t n_freed = 0;
+	bool pinned = false, gone = false, doubtful = false;
 
 	table_lock(&fs->table);
 	struct node *node = table_node_locked(&fs->table, id);
 
 	if (node) {
-		flags = node->flags;
-		if (!table_forget_locked(&fs->table, node, lookups))
-			flags = 0;
+		pinned = node->flags & NODE_PINNED;
+		gone = table_forget_locked(&fs->table, node, lookups);
+		doubtful = !gone && is_nameless(fs, node);
+		n_freed = table_take_freed_locked(&fs->table, freed);
 	}
 	table_unlock(&fs->table);
-	if (flags & NODE_PINNED)
+	if (doubtful)
+		gone = fs_let_go(fs, id);
+	if (gone && pinned)
 		pins_drop(&fs->pins, id);
-	if (flags & NODE_IS_DIR)
-		fdcache_drop(&fs->dircache, id);
+	for (uint32_t i = 0; i < n_freed && i < TABLE_FREED_MAX; i++)
+		fdcache_drop(&fs->dircache, freed[i]);
+	if (n_freed > TABLE_FREED_MAX)
+		fdcache_clear(&fs->dircache);
 }
 
 /* What an earlier process entered for this request, if that is what is at the name still: a look-up that the kernel

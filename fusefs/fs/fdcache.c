@@ -130,6 +130,18 @@ int fdcache_put(struct fdcache *cache, uint64_t fh, int fd, struct fdcache_ref *
 	return 0;
 }
 
+void fdcache_clear(struct fdcache *cache)
+{
+	struct fdcache_entry *entry;
+
+	do {
+		pthread_mutex_lock(&cache->lock);
+		entry = evict_locked(cache);
+		pthread_mutex_unlock(&cache->lock);
+		entry_free(entry);
+	} while (entry);
+}
+
 void fdcache_drop(struct fdcache *cache, uint64_t fh)
 {
 	pthread_mutex_lock(&cache->lock);

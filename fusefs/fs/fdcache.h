@@ -39,6 +39,9 @@ int fdcache_get(struct fdcache *cache, uint64_t fh, struct fdcache_ref *ret) _mu
  * -ENOMEM. */
 int fdcache_put(struct fdcache *cache, uint64_t fh, int fd, struct fdcache_ref *ret) _must_check_;
 
+/* All that are not in use. */
+void fdcache_clear(struct fdcache *cache);
+
 /* The handle is closed. */
 void fdcache_drop(struct fdcache *cache, uint64_t fh);
 

@@ -125,6 +125,10 @@ void fs_fill_entry(fuse_ino_t id, const struct stat *st, struct fuse_entry_param
 /* Takes that lookup back: the kernel never heard of it. */
 void fs_leave(struct fs *fs, fuse_ino_t id, uint64_t lookups);
 
+/* Takes the node away if it has no name and no handle, and the kernel does not know it any more. Its pin is the caller's
+ * to drop. */
+bool fs_let_go(struct fs *fs, fuse_ino_t id);
+
 /* Answers with -errno, or positive errno, or 0. */
 void fs_reply(fuse_req_t req, int error);
 

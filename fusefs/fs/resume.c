@@ -65,13 +65,6 @@ static int finish_init(struct fs *fs)
 	return n < 0 && n != -EINTR && n != -EAGAIN ? n : 0;
 }
 
-/* A FORGET that was read and not done is not sent again. What has no name and no handle is kept for nothing then: the
- * kernel says whether it knows the inode still. */
-static bool is_forgotten(struct fs *fs, uint64_t node_id)
-{
-	return fuse_lowlevel_notify_inval_inode(fs->session, node_id, -1, 0) == -ENOENT;
-}
-
 static bool is_wanted(uint64_t node_id, void *arg)
 {
 	struct fs *fs = arg;
@@ -79,19 +72,8 @@ static bool is_wanted(uint64_t node_id, void *arg)
 	table_lock(&fs->table);
 	const struct node *node = table_node_locked(&fs->table, node_id);
 	bool wanted = node && (node->flags & NODE_PINNED);
-	bool is_open = node && node->opens > 0;
-
 	table_unlock(&fs->table);
-	if (!wanted || is_open || !is_forgotten(fs, node_id))
-		return wanted;
-	log_debug("the kernel forgot a node without a name, and nobody noticed");
-	table_lock(&fs->table);
-	struct node *forgotten = table_node_locked(&fs->table, node_id);
-
-	if (forgotten)
-		(void)table_forget_locked(&fs->table, forgotten, UINT64_MAX);
-	table_unlock(&fs->table);
-	return false;
+	return wanted && !fs_let_go(fs, node_id);
 }
 
 static void close_lost_backing_ids(struct fs *fs)

@@ -157,6 +157,25 @@ static struct node *node_alloc(struct table *table)
 	return &table->nodes[slot];
 }
 
+static void note_freed(struct table *table, const struct node *node)
+{
+	if (!(node->flags & NODE_IS_DIR))
+		return;
+	if (table->n_freed < TABLE_FREED_MAX)
+		table->freed[table->n_freed] = table_id_locked(table, node);
+	if (table->n_freed <= TABLE_FREED_MAX)
+		table->n_freed++;
+}
+
+uint32_t table_take_freed_locked(struct table *table, uint64_t out[static TABLE_FREED_MAX])
+{
+	uint32_t n = table->n_freed;
+
+	memcpy(out, table->freed, sizeof(table->freed));
+	table->n_freed = 0;
+	return n;
+}
+
 /* Frees a node that nobody refers to, then its parent if that hung on it alone, and so on up: in pieces when these are
  * thousands. A death between two of them leaves nodes that nobody refers to, and no harm. */
 static void node_release(struct table *table, struct node *node)
@@ -170,6 +189,7 @@ static void node_release(struct table *table, struct node *node)
 		hash_remove(table, node);
 		name_drop(table, node);
 		node->parent = NODE_NONE;
+		note_freed(table, node);
 		node->hash_next = counts->node_free;
 		counts->node_free = slot_of(table, node);
 		counts->nodes--;

@@ -75,6 +75,8 @@ struct handle {
 
 _Static_assert(sizeof(struct handle) == 16, "layout of the shared state, TABLE_VERSION");
 
+#define TABLE_FREED_MAX 16
+
 struct table {
 	pthread_mutex_t lock;
 	struct table_header *header;
@@ -86,6 +88,9 @@ struct table {
 	struct handle *handles;
 	bool is_counted; /* the header's counts are saved; protected by lock */
 	bool is_resumed; /* an earlier process left it */
+	/* Directories that went since table_take_freed_locked(), of which other things may be kept; protected by lock. */
+	uint64_t freed[TABLE_FREED_MAX];
+	uint32_t n_freed; /* beyond TABLE_FREED_MAX: some were not noted */
 };
 
 /* What a node is recognised by. */
@@ -127,6 +132,10 @@ struct node *table_lookup_locked(
 
 /* Takes lookups away; frees the node, and parents that hang on it alone. Returns true when the node itself is gone. */
 bool table_forget_locked(struct table *table, struct node *node, uint64_t lookups);
+
+/* Ids of directories whose nodes went, also with what hung on them: how many, or TABLE_FREED_MAX + 1 when not all of them
+ * are known. */
+uint32_t table_take_freed_locked(struct table *table, uint64_t out[static TABLE_FREED_MAX]);
 
 /* Gives a node another place in the tree, or none (parent NULL). 0 or -ENOSPC. */
 int table_rename_locked(struct table *table, struct node *node, struct node *parent, const char *name);
