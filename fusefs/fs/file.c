@@ -31,7 +31,10 @@ static int our_flags(uint32_t flags)
 /* What is left to do after a node's passthrough was refused: once for the log, and never again for the same reason. */
 static void passthrough_refused(struct fs *fs, fuse_ino_t id, int error)
 {
-	if (!table_connection(&fs->table)->passthrough) {
+	struct table_connection *connection = table_connection(&fs->table);
+
+	if (__atomic_load_n(&connection->passthrough, __ATOMIC_RELAXED) != TABLE_PASSTHROUGH_WORKED) {
+		__atomic_store_n(&connection->passthrough, TABLE_PASSTHROUGH_REFUSED, __ATOMIC_RELAXED);
 		if (atomic_exchange(&fs->passthrough, false))
 			log_warning(
 				"passthrough is not to be had here (%m): reads and writes go through this process; "
@@ -84,7 +87,7 @@ static int register_backing(fuse_req_t req, fuse_ino_t id, int fd)
 		passthrough_refused(fs, id, errno);
 		return -1;
 	}
-	__atomic_store_n(&table_connection(&fs->table)->passthrough, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&table_connection(&fs->table)->passthrough, TABLE_PASSTHROUGH_WORKED, __ATOMIC_RELAXED);
 	__atomic_store_n(&table_connection(&fs->table)->last_backing_id, backing_id, __ATOMIC_RELAXED);
 	return backing_id;
 }

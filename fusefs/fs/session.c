@@ -34,6 +34,12 @@ static void want_as_before(struct fuse_conn_info *conn, uint64_t agreed)
 	}
 }
 
+/* fuse_get_feature_flag() says what the kernel can. */
+static bool wants_passthrough(const struct fuse_conn_info *conn)
+{
+	return conn->want_ext & FUSE_CAP_PASSTHROUGH;
+}
+
 static void negotiate(struct fs *fs, struct fuse_conn_info *conn)
 {
 	/* Without KILLPRIV_V2 every write asks for security.capability, from a process that may be dead at the time. */
@@ -61,7 +67,7 @@ static void negotiate(struct fs *fs, struct fuse_conn_info *conn)
 	}
 	want(conn, FUSE_CAP_PASSTHROUGH);
 	conn->max_backing_stack_depth = 1; /* overlayfs below is allowed */
-	if (!fuse_get_feature_flag(conn, FUSE_CAP_PASSTHROUGH))
+	if (!wants_passthrough(conn))
 		log_warning("this kernel has no FUSE passthrough (Linux 6.9 has): reads and writes go through this "
 			    "process");
 }
@@ -75,7 +81,8 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	if (connection->is_init_answered)
 		want_as_before(conn, connection->want);
 	connection->want = conn->want_ext;
-	atomic_store(&fs->passthrough, fuse_get_feature_flag(conn, FUSE_CAP_PASSTHROUGH));
+	atomic_store(
+		&fs->passthrough, wants_passthrough(conn) && connection->passthrough != TABLE_PASSTHROUGH_REFUSED);
 }
 
 static const struct fuse_lowlevel_ops operations = {

@@ -171,10 +171,12 @@ uint64_t table_writers(struct table *table);
 
 /* What was agreed on with the kernel, for whoever goes on. */
 #define TABLE_INIT_MAX 256
+#define TABLE_PASSTHROUGH_WORKED 1
+#define TABLE_PASSTHROUGH_REFUSED 2
 struct table_connection {
 	uint64_t want;             /* struct fuse_conn_info's want_ext */
 	int32_t last_backing_id;   /* given out by the kernel, which counts upwards */
-	uint32_t passthrough;      /* in use; it worked */
+	uint32_t passthrough;      /* TABLE_PASSTHROUGH_…; 0: not tried yet */
 	uint32_t is_init_answered; /* else the kernel may ask again */
 	uint32_t init_length;      /* 0: no FUSE_INIT was read yet */
 	uint8_t init[TABLE_INIT_MAX];
