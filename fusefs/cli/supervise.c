@@ -1,9 +1,9 @@
 /* One loop over signals, messages and deadlines. The phases:
  *
  *   START  children begin one after the other, each when the one before is ready; a death now ends the run with 1,
- *          since nothing depends on ebbfs yet and the last line of the log says why (but a fusefs or an uploader
- *          alone starts again: it may be waiting for its anchor in another container; and so do all when they replace
- *          what an earlier run left serving)
+ *          since nothing depends on ebbfs yet and the last line of the log says why. But who was killed once the
+ *          mount was there starts again; so does a fusefs or an uploader alone, which may be waiting for its anchor in
+ *          another container; and so do all when they replace what an earlier run left serving
  *   RUN    who dies or falls silent is started again
  *   DRAIN  as RUN, and a helper process waits until everything is uploaded
  *   STOP   the children are ended from the last to the first
@@ -21,6 +21,7 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
+#include "fusefs/anchor/mount.h"
 #include "fusefs/cli/helper.h"
 #include "fusefs/cli/leftover.h"
 #include "fusefs/cli/replace.h"
@@ -301,6 +302,14 @@ static void log_foreign(const struct child *child, bool goes_back)
 			child->images.path);
 }
 
+/* The mount is there once it answers: from then on somebody may depend on it, whatever is still to be started. */
+static bool is_mounted(const struct config *config)
+{
+	struct mount_top top;
+
+	return mount_look(config->data, &top) == 0 && mount_is_ours(&top);
+}
+
 static void ended(struct supervisor *supervisor, struct child *child, int wait_status)
 {
 	int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
@@ -310,7 +319,8 @@ static void ended(struct supervisor *supervisor, struct child *child, int wait_s
 	/* Of one that ran before, the same settings were right: something it reads is not there at the moment. */
 	bool usage = running && status == EXIT_USAGE && child->starts == 1;
 	bool fails = supervisor->phase == PHASE_START && !supervisor->replace.leftovers &&
-		     supervisor->children[0].part == PART_ANCHOR;
+		     supervisor->children[0].part == PART_ANCHOR &&
+		     !(WIFSIGNALED(wait_status) && is_mounted(supervisor->config));
 	pid_t pid = child->pid;
 	int r = 0;
 

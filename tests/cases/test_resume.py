@@ -54,6 +54,19 @@ def test_a_file_that_was_being_written(mounted):
     assert mounted.puts("file") == 1
 
 
+def test_killed_as_soon_as_the_mount_is_there(make_box):
+    """Before `ebbfs run` has started the rest; somebody may have a file open already."""
+    box = make_box()
+    box.launch()
+    while not box.is_mounted():
+        assert box.process.poll() is None
+    old = box.kill("ebbfs-fusefs")
+    another_fusefs(box, old)
+    box.write("file")
+    box.settle_down()
+    box.assert_all_arrived()
+
+
 def test_changes_that_died_with_fusefs(make_box):
     """What happened in the moments before a death was in memory only, and is found by comparing."""
     box = make_box(EBBFS_SETTLE="2s").start()  # commits are 500 ms apart
