@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "fusefs/journal/store_internal.h"
 
@@ -13,6 +14,9 @@ typedef int (*visit_fn)(enum store_db db, struct store_bytes key, struct store_b
 
 #define PROBE_SOUND 0
 #define PROBE_DAMAGED 1
+#define PATIENCE_S                                                                                                   \
+	10 /* for so many records; a child of a process with threads may find a lock that nobody gives back */
+#define RECORDS_AT_A_TIME 4096
 #define PROBE_FAILED 2 /* for want of memory and the like: nothing is known */
 
 /* Strictly ascending: garbage in a branch page leads anywhere, not onwards. */
@@ -40,6 +44,8 @@ static int walk_db(MDB_txn *txn, MDB_dbi dbi, enum store_db db, visit_fn visit)
 
 		if (r < 0)
 			return r;
+		if (n % RECORDS_AT_A_TIME == 0)
+			alarm(PATIENCE_S);
 	}
 	if (code == MDB_NOTFOUND)
 		code = mdb_stat(txn, dbi, &stat);
@@ -94,6 +100,7 @@ static void child(const char *directory, visit_fn visit, pid_t parent)
 {
 	static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 	const struct rlimit no_core = {0, 0};
+	sigset_t none;
 
 	/* Others learn of the parent's death by the end of its connections: none of them may live on here. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -101,6 +108,10 @@ static void child(const char *directory, visit_fn visit, pid_t parent)
 		_exit(PROBE_FAILED);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], SIG_DFL);
+	signal(SIGALRM, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	alarm(PATIENCE_S);
 	(void)setrlimit(RLIMIT_CORE, &no_core);
 	_exit(probe(directory, visit));
 }
@@ -120,8 +131,9 @@ int store_probe(const char *directory, visit_fn visit)
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == PROBE_FAILED)
 		return -ENOMEM;
-	/* Killed from outside: no verdict, and none is made up. */
-	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM))
+	/* Killed from outside, or got nowhere: no verdict, and none is made up. */
+	if (WIFSIGNALED(status) &&
+		(WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGALRM))
 		return -EINTR;
 	return WIFEXITED(status) && WEXITSTATUS(status) == PROBE_SOUND ? 0 : -EIO;
 }
