@@ -18,14 +18,6 @@
 #define LOOK_AFTER_NS NSEC_PER_SEC /* a request in hand for less is not looked at */
 #define STUCK_NS (4 * NSEC_PER_SEC)
 
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return timespec_ns(now);
-}
-
 /* What a thread does: proc_pid_syscall(5). */
 struct doing {
 	bool is_running, is_unknown;
@@ -108,7 +100,7 @@ static bool is_deaf(struct fs *fs, int64_t now)
 bool fs_is_alive(struct fs *fs)
 {
 	unsigned int busy = 0;
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	bool stuck = false;
 
 	if (!atomic_load(&fs->serving))

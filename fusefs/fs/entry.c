@@ -110,7 +110,7 @@ static bool is_entered(struct fs *fs, const struct node_identity *identity, fuse
 	table_unlock(&fs->table);
 	if (same)
 		return true;
-	inflight_cancel(fs);
+	inflight_cancel();
 	fs_leave(fs, *ret, 1);
 	return false;
 }

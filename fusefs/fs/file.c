@@ -348,7 +348,7 @@ static int open_entered(fuse_req_t req, fuse_ino_t id, int fd, struct fuse_file_
 	int r = open_handle(req, id, fd, fi);
 
 	if (r < 0) {
-		inflight_cancel(fs_of(req));
+		inflight_cancel();
 		fs_leave(fs_of(req), id, 1);
 	}
 	return r;
@@ -414,7 +414,7 @@ static void intend_file(struct fs *fs, fuse_ino_t parent, int dirfd, const char 
 	inflight->parent = parent;
 	inflight->flags = INFLIGHT_IS_NEW;
 	inflight_name(inflight->name, name);
-	inflight_intend(fs, inflight);
+	inflight_intend(inflight);
 }
 
 void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
@@ -465,7 +465,7 @@ static int enter_tmpfile(struct fs *fs, int fd, struct fuse_entry_param *ret)
 	r = pin < 0 ? pin : pins_put(&fs->pins, ret->ino, pin);
 	KILL_POINT("tmpfile: pinned");
 	if (r < 0) {
-		inflight_cancel(fs);
+		inflight_cancel();
 		fs_leave(fs, ret->ino, 1);
 		return r;
 	}

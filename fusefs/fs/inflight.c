@@ -160,9 +160,8 @@ struct inflight *inflight_new(struct fs *fs)
 	return inflight;
 }
 
-void inflight_intend(struct fs *fs, struct inflight *inflight)
+void inflight_intend(struct inflight *inflight)
 {
-	(void)fs;
 	inflight->opcode = current.opcode;
 	inflight->state = INFLIGHT_INTENT;
 	atomic_signal_fence(memory_order_seq_cst);
@@ -172,9 +171,8 @@ void inflight_intend(struct fs *fs, struct inflight *inflight)
 	KILL_POINT("inflight: intended");
 }
 
-void inflight_cancel(struct fs *fs)
+void inflight_cancel(void)
 {
-	(void)fs;
 	if (current.inflight)
 		drop(current.inflight);
 }

@@ -95,9 +95,9 @@ static inline void inflight_name(char out[static NAME_MAX + 1], const char *name
 	out[length] = '\0';
 }
 /* From now on a death after this is seen. */
-void inflight_intend(struct fs *fs, struct inflight *inflight);
+void inflight_intend(struct inflight *inflight);
 /* Nothing was changed after all; the record may be used for another intent of the same request. */
-void inflight_cancel(struct fs *fs);
+void inflight_cancel(void);
 
 /* The request in hand has got to `state`, as part of the transaction. node, fh: 0 for what they are. */
 void inflight_reach_locked(struct fs *fs, enum inflight_state state, uint64_t node, uint64_t fh);

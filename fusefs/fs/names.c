@@ -42,7 +42,7 @@ static void intend_name(struct fs *fs, fuse_ino_t parent, int dirfd, const char 
 
 	inflight->parent = parent;
 	inflight_name(inflight->name, name);
-	inflight_intend(fs, inflight);
+	inflight_intend(inflight);
 }
 
 static void create(fuse_req_t req, fuse_ino_t parent, const char *name, const struct creation *what)
@@ -231,7 +231,7 @@ static int remove_once(struct fs *fs, fuse_ino_t parent, int dirfd, const char *
 		return r;
 	inflight->parent = parent;
 	inflight_name(inflight->name, name);
-	inflight_intend(fs, inflight);
+	inflight_intend(inflight);
 	atomic_fetch_add(&fs->changes_begun, 1);
 	r = unlinkat(dirfd, name, flags) < 0 ? -errno : 0;
 	KILL_POINT("remove: gone");
@@ -243,7 +243,7 @@ static int remove_once(struct fs *fs, fuse_ino_t parent, int dirfd, const char *
 	}
 	atomic_fetch_add(&fs->changes_ended, 1);
 	if (r < 0) {
-		inflight_cancel(fs);
+		inflight_cancel();
 		fs_unpin(fs, inflight);
 		return r;
 	}
@@ -336,7 +336,7 @@ static int rename_once(fuse_req_t req, int dirfd, int new_dirfd, struct inflight
 		fs_unpin(fs, inflight);
 		return rename_as_caller(req, dirfd, new_dirfd, inflight);
 	}
-	inflight_intend(fs, inflight);
+	inflight_intend(inflight);
 	atomic_fetch_add(&fs->changes_begun, 1);
 	int r = rename_as_caller(req, dirfd, new_dirfd, inflight);
 
@@ -351,7 +351,7 @@ static int rename_once(fuse_req_t req, int dirfd, int new_dirfd, struct inflight
 	if (r < 0 || (inflight->rename_flags & RENAME_EXCHANGE))
 		fs_unpin(fs, inflight);
 	if (r < 0) {
-		inflight_cancel(fs);
+		inflight_cancel();
 		return r;
 	}
 	if ((inflight->flags & INFLIGHT_HAS_TARGET) && !(inflight->rename_flags & RENAME_EXCHANGE))

@@ -40,14 +40,6 @@
 
 static __thread struct worker *self;
 
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return timespec_ns(now);
-}
-
 static void on_wake(int signal)
 {
 	(void)signal; /* only there to interrupt a read */
@@ -137,7 +129,7 @@ static bool put_aside(struct aside *aside, const struct fuse_buf *buf, uint32_t 
 	if (opcode != FUSE_RELEASE || buf->size != RELEASE_BYTES || aside->n == RELEASES_MAX)
 		return false;
 	if (aside->n == 0)
-		aside->since_ns = now_ns();
+		aside->since_ns = clock_ns();
 	memcpy(aside->requests[aside->n++], buf->mem, RELEASE_BYTES);
 	return true;
 }
@@ -157,7 +149,7 @@ static void do_aside(struct fs *fs, struct aside *aside)
 /* The same under the watch. False: it took so long that another leads now. */
 static bool do_aside_watched(struct fs *fs, struct aside *aside)
 {
-	int64_t mine = now_ns();
+	int64_t mine = clock_ns();
 
 	atomic_store_explicit(&self->busy_since, mine, memory_order_relaxed);
 	atomic_store(&fs->server.busy_since, mine);
@@ -184,7 +176,7 @@ static bool has_request(struct fs *fs)
 /* Asks for a moment whether there is a request. */
 static void spin(struct fs *fs, int64_t last_ns)
 {
-	while (now_ns() - last_ns < SPIN_NS && !has_request(fs))
+	while (clock_ns() - last_ns < SPIN_NS && !has_request(fs))
 		;
 }
 
@@ -195,7 +187,7 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 	int64_t last_ns = 0, gap_ns = INT64_MAX;
 
 	while (!is_over(fs)) {
-		if (aside->n && (!has_request(fs) || now_ns() - aside->since_ns > ASIDE_NS) &&
+		if (aside->n && (!has_request(fs) || clock_ns() - aside->since_ns > ASIDE_NS) &&
 			!do_aside_watched(fs, aside))
 			return true;
 		if (gap_ns < SPIN_IF_GAP_NS && server->may_spin)
@@ -208,7 +200,7 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 			return false;
 		const struct fuse_in_header *in = buf->mem;
 		uint32_t opcode = in->opcode;
-		int64_t since = now_ns(), mine = since;
+		int64_t since = clock_ns(), mine = since;
 
 		KILL_POINT("serve: read");
 		atomic_fetch_add_explicit(&server->taken, 1, memory_order_relaxed);
@@ -237,7 +229,7 @@ static bool lead_with(struct fs *fs, struct fuse_buf *buf, struct aside *aside)
 		atomic_store_explicit(&self->busy_since, 0, memory_order_relaxed);
 		if (!atomic_compare_exchange_strong(&server->busy_since, &mine, 0))
 			return true;
-		last_ns = now_ns();
+		last_ns = clock_ns();
 	}
 	return false;
 }
@@ -307,7 +299,7 @@ static bool join_thread(struct fs *fs, struct worker *worker, int64_t until_ns)
 			pthread_kill(worker->thread, WAKE_SIGNAL);
 		if (pthread_timedjoin_np(worker->thread, NULL, &deadline) == 0)
 			return true;
-	} while (now_ns() < until_ns);
+	} while (clock_ns() < until_ns);
 	return false;
 }
 
@@ -315,7 +307,7 @@ static bool join_thread(struct fs *fs, struct worker *worker, int64_t until_ns)
  * disk is left to the end of the process: meanwhile nobody serves, and what it has in hand is asked for again. */
 static void join_threads(struct fs *fs, unsigned int started)
 {
-	int64_t until_ns = now_ns() + STOP_NS;
+	int64_t until_ns = clock_ns() + STOP_NS;
 
 	for (unsigned int i = 0; i < started; i++) {
 		if (!join_thread(fs, &fs->workers[i], until_ns))
@@ -329,7 +321,7 @@ static int watch(struct fs *fs, int64_t *last_seen)
 	struct server *server = &fs->server;
 	int64_t since = atomic_load(&server->busy_since);
 
-	if (since && now_ns() - since > LEADER_PATIENCE_NS &&
+	if (since && clock_ns() - since > LEADER_PATIENCE_NS &&
 		atomic_compare_exchange_strong(&server->busy_since, &since, 0))
 		vacate(fs);
 	if (since != *last_seen) {

@@ -60,7 +60,7 @@ static bool is_done(struct fs *fs, fuse_ino_t ino, const char *path, const char 
 	struct inflight *inflight = inflight_new(fs);
 
 	inflight->node = ino;
-	inflight_intend(fs, inflight);
+	inflight_intend(inflight);
 	return false;
 }
 

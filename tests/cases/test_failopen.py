@@ -129,6 +129,14 @@ def assert_descriptors_went_on(vendor):
         assert vendor.gap("old") < 1 * FACTOR, vendor.gap("old")
 
 
+def assert_felt_only_at(vendors, since, aside):
+    """What both saw of the mount that stepped aside at `aside`, after trouble that began at `since`."""
+    for vendor in vendors:
+        vendor.report(since)
+        assert_failed_only_at(vendor, since, aside + 0.5 * FACTOR)
+        assert_descriptors_went_on(vendor)
+
+
 @pytest.mark.parametrize("script", ["exec sleep 1000", "exit 1"], ids=["hangs", "crashes"])
 def test_fail_open_and_back(pod, script):
     box = pod.box.start()
@@ -149,10 +157,8 @@ def test_fail_open_and_back(pod, script):
     for vendor in vendors:
         vendor.wait_for_rounds(20, plain=False)
     pod.end()
+    assert_felt_only_at(vendors, killed, aside)
     for vendor in vendors:
-        vendor.report(killed)
-        assert_failed_only_at(vendor, killed, aside + 0.5 * FACTOR)
-        assert_descriptors_went_on(vendor)
         assert AFTER_S - 0.2 <= vendor.gap(since=killed) < AFTER_S + 1 * FACTOR
     assert_arrived(box)
 
@@ -309,10 +315,7 @@ def test_a_stopped_fusefs_without_a_supervisor(make_pod, make_alone):
     for vendor in vendors:
         vendor.wait_for_rounds(20, plain=False)
     pod.end()
-    for vendor in vendors:
-        vendor.report(stopped)
-        assert_failed_only_at(vendor, stopped, aside + 0.5 * FACTOR)
-        assert_descriptors_went_on(vendor)
+    assert_felt_only_at(vendors, stopped, aside)
     assert_arrived(pod.box)
     assert [alone.end(part) for part in ("uploader", "fusefs", "anchor")] == [0, 0, 0]
     assert not pod.box.is_mounted() and not pod.box.pids()

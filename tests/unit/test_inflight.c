@@ -110,10 +110,10 @@ static void *serve(void *arg)
 
 		inflight->parent = NODE_ROOT_ID;
 		strcpy(inflight->name, "name");
-		inflight_intend(&fs, inflight);
+		inflight_intend(inflight);
 	}
 	if (request->cancel)
-		inflight_cancel(&fs);
+		inflight_cancel();
 	if (request->reach) {
 		table_lock(&fs.table);
 		inflight_reach_locked(&fs, INFLIGHT_DONE, 77, 78);
@@ -241,7 +241,7 @@ static void *serve_many(void *arg)
 		struct inflight *mine = inflight_new(&fs);
 
 		mine->parent = unique;
-		inflight_intend(&fs, mine);
+		inflight_intend(mine);
 		table_lock(&fs.table);
 		inflight_reach_locked(&fs, INFLIGHT_DONE, unique, 0);
 		table_unlock(&fs.table);
@@ -250,7 +250,7 @@ static void *serve_many(void *arg)
 	}
 	/* One more, in which it dies. */
 	inflight_begin(&fs, server->first, FUSE_SETXATTR);
-	inflight_intend(&fs, inflight_new(&fs));
+	inflight_intend(inflight_new(&fs));
 	return NULL;
 }
 

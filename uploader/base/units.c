@@ -251,9 +251,14 @@ static struct timespec clock_now(clockid_t clock)
 	return now;
 }
 
+int64_t clock_ns(void)
+{
+	return timespec_ns(clock_now(CLOCK_MONOTONIC));
+}
+
 int64_t clock_ms(void)
 {
-	return timespec_ns(clock_now(CLOCK_MONOTONIC)) / 1000000;
+	return clock_ns() / 1000000;
 }
 
 int64_t wall_ns(void)

@@ -43,7 +43,8 @@ int base64_decode(const char *text, uint8_t *out, size_t length) _must_check_;
 size_t utf8_sequence(const uint8_t *bytes, size_t available);
 
 int64_t clock_ms(void); /* CLOCK_MONOTONIC */
-int64_t wall_ms(void);  /* CLOCK_REALTIME */
+int64_t clock_ns(void);
+int64_t wall_ms(void); /* CLOCK_REALTIME */
 int64_t wall_ns(void);
 
 static inline int64_t timespec_ns(struct timespec ts)
